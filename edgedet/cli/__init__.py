@@ -1,0 +1,88 @@
+"""The `edgedet` command. Each command is a thin function over the Python API that does the same."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+
+import typer
+
+import edgedet
+from edgedet.errors import EdgedetError, NotRunError
+from edgedet.progress import console
+
+app = typer.Typer(
+    name="edgedet",
+    help="Photographs in, phone-ready object detectors out. The file that ships is the file that was measured.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(edgedet.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the full traceback of an error. Also: EDGEDET_DEBUG=1."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options that every command has."""
+
+
+def _register_commands() -> None:
+    """The core's own commands, then those of the packages above it, found by entry point."""
+    from edgedet.cli import data, evaluate, predict, train
+
+    for module in (train, evaluate, predict, data):
+        module.register(app)
+    for entry in sorted(entry_points(group="edgedet.commands"), key=lambda e: e.name):
+        entry.load()(app)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line. Returns the exit code: 0 only for success, 1 for an error, 2 for misuse, 130 for Ctrl-C."""
+    import os
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments or os.environ.get("EDGEDET_DEBUG") == "1"
+    arguments = [a for a in arguments if a != "--debug"]
+    _register_commands()
+    try:
+        code = app(arguments, standalone_mode=False)
+        return int(code) if isinstance(code, int) else 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        console.print("Stopped. What was already written is kept.", style="yellow")
+        return 130
+    except EdgedetError as error:
+        if debug:
+            raise
+        word = "not run" if isinstance(error, NotRunError) else "error"
+        console.print(f"[bold red]{word}:[/] ", end="")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            return error.exit_code
+        if debug:
+            raise
+        console.print(
+            f"error: {type(error).__name__}: {error}. This is a fault of edgedet; run again with --debug to see where.",
+            markup=False, highlight=False, soft_wrap=True, style="red",
+        )
+        return 1
+
+
+def run() -> None:
+    """Entry point of the installed program."""
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The only decoder: raw heads to boxes and scores. Exporters trace it; nothing else repeats it.
+
+It has two steps. `deltas` brings every family of box codes to one form, centre-size offsets relative to the prior
+(dx, dy, dw, dh) with
+
+    cx = dx * prior_w + prior_cx        w = exp(dw) * prior_w
+
+and `boxes` applies them. TFLite's own detection operator does exactly the second step, so its exporter stops after the
+first and hands over deltas and priors.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from edgedet.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from edgedet.priors import cell_wh_unit, priors_cxcywh_unit
+from edgedet.spec import DetectorSpec
+
+
+class RawHeads(NamedTuple):
+    """What a network says before decoding: box_codes (B, N, 4) and logits (B, N, K), both float."""
+
+    box_codes: Tensor
+    logits: Tensor
+
+
+class Decoder(nn.Module):
+    """Decoding for one spec, with its priors as buffers so that a trace carries them as constants."""
+
+    priors_cxcywh: Tensor
+    variances: Tensor
+    cell_per_prior: Tensor
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__()
+        self.coding = spec.coding
+        priors = priors_cxcywh_unit(spec)
+        self.register_buffer("priors_cxcywh", priors, persistent=False)
+        self.register_buffer("variances", torch.tensor(spec.coding.variances), persistent=False)
+        self.register_buffer("cell_per_prior", cell_wh_unit(spec) / priors[:, 2:], persistent=False)
+
+    def deltas(self, box_codes: Tensor) -> Tensor:
+        """(B, N, 4) box codes to (B, N, 4) offsets (dx, dy, dw, dh) relative to the priors.
+
+        "ssd": codes times variances (SSD paper, section 2.2). "yolo": the centre lies at sigmoid(t) of its cell
+        (YOLOv3 paper, section 2.1), which is (sigmoid(t) - 0.5) cells away from the prior's centre.
+        """
+        if self.coding.kind == "yolo":
+            offset = (torch.sigmoid(box_codes[..., :2]) - 0.5) * self.cell_per_prior
+            size = box_codes[..., 2:]
+        else:
+            scaled = box_codes * self.variances
+            offset, size = scaled[..., :2], scaled[..., 2:]
+        return torch.cat((offset, size.clamp(max=self.coding.log_wh_max)), dim=-1)
+
+    def boxes(self, deltas: Tensor) -> Tensor:
+        """(B, N, 4) deltas to (B, N, 4) boxes xyxy in 0..1 of the network input, not clipped."""
+        prior_centre, prior_size = self.priors_cxcywh[:, :2], self.priors_cxcywh[:, 2:]
+        centre = deltas[..., :2] * prior_size + prior_centre
+        size = torch.exp(deltas[..., 2:]) * prior_size
+        return cxcywh_to_xyxy(torch.cat((centre, size), dim=-1))
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """(B, N, K) logits to (B, N, C) class scores in 0..1, background removed."""
+        if self.coding.score == "softmax_bg0":
+            return torch.softmax(logits, dim=-1)[..., 1:]
+        if self.coding.score == "obj_times_cls":
+            probabilities = torch.sigmoid(logits)
+            return probabilities[..., :1] * probabilities[..., 1:]
+        return torch.sigmoid(logits)
+
+    def forward(self, raw: RawHeads) -> tuple[Tensor, Tensor]:
+        """Raw heads to (boxes_xyxy_unit (B, N, 4), scores (B, N, C))."""
+        return self.boxes(self.deltas(raw.box_codes)), self.scores(raw.logits)
+
+
+def encode_deltas(boxes_xyxy_unit: Tensor, priors_cxcywh: Tensor) -> Tensor:
+    """The inverse of `Decoder.boxes`: deltas that decode to the given boxes.
+
+    Args:
+        boxes_xyxy_unit: (..., 4), of positive width and height.
+        priors_cxcywh: (..., 4) in the same unit.
+
+    Returns:
+        (..., 4) offsets (dx, dy, dw, dh).
+    """
+    boxes = xyxy_to_cxcywh(boxes_xyxy_unit)
+    offset = (boxes[..., :2] - priors_cxcywh[..., :2]) / priors_cxcywh[..., 2:]
+    return torch.cat((offset, torch.log(boxes[..., 2:] / priors_cxcywh[..., 2:])), dim=-1)

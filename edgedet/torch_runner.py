@@ -1,0 +1,57 @@
+"""The runner of model.pt: the network in torch, the decoder, and the reference NMS."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgedet.decode import Decoder
+from edgedet.formats import Format
+from edgedet.model_file import load_model
+from edgedet.nms import non_maximum_suppression
+from edgedet.preprocess import normalise
+from edgedet.runner import Float32Array, Runner, UnitDetections
+from edgedet.spec import DetectorSpec, NmsSpec
+
+FORMATS = (Format(name="torch", suffix=".pt", module="edgedet.torch_runner"),)
+
+
+class TorchRunner(Runner):
+    """Runs a network that is in memory; `open_runner` makes one from a model.pt. Always fp32, the reference of parity."""
+
+    def __init__(self, model: nn.Module, spec: DetectorSpec, path: Path) -> None:
+        super().__init__(path, spec, format="torch", precision="fp32", runtime=f"torch {torch.__version__}")
+        self.model = model.eval()
+        self.decoder = Decoder(spec)
+
+    def with_nms(self, nms: NmsSpec) -> TorchRunner:
+        """The same network with other thresholds: what an exported file with these is compared against."""
+        return TorchRunner(self.model, replace(self.spec, nms=nms), self.path)
+
+    @torch.inference_mode()
+    def decoded(self, network_pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(3, H, W) pixels to boxes_xyxy_unit (N, 4) and scores (N, C)."""
+        raw = self.model(normalise(network_pixels, self.spec.input)[None])
+        boxes, scores = self.decoder(raw)
+        return boxes[0], scores[0]
+
+    def heads(self, network_pixels: Tensor) -> tuple[Float32Array, Float32Array]:
+        boxes, scores = self.decoded(network_pixels)
+        return boxes.numpy(), scores.numpy()
+
+    def infer(self, network_pixels: Tensor) -> UnitDetections:
+        boxes, scores = self.decoded(network_pixels)
+        with torch.inference_mode():
+            kept = non_maximum_suppression(boxes, scores, self.spec.nms)
+            return UnitDetections(boxes[kept.prior_indices].numpy(), kept.scores.numpy(), kept.class_ids.numpy())
+
+
+def open_runner(path: Path, threads: int | None = None) -> TorchRunner:
+    """Load a model.pt. `threads` sets torch's own, process-wide thread count."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model, spec = load_model(path)
+    return TorchRunner(model, spec, path)

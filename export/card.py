@@ -1,0 +1,64 @@
+"""FileCard: what each exported file says about itself, embedded as one JSON text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from edgedet.errors import ModelFileError
+from edgedet.spec import DetectorSpec
+
+KEY = "edgedet"  # name of the metadata entry that holds the card, in every format
+_REMEDY = "Export the model with `edgedet export`; only its files carry the spec that running them needs."
+
+
+@dataclass(frozen=True)
+class FileCard:
+    """The spec with the thresholds baked in, and where the file came from.
+
+    Attributes:
+        spec: of the file itself (its NMS settings are those inside the file).
+        precision: "fp32", "fp16".
+        weights_sha256: digest of the weights it was exported from (edgedet.model_file.weights_sha256).
+        edgedet_version: of the exporter.
+    """
+
+    spec: DetectorSpec
+    precision: str
+    weights_sha256: str
+    edgedet_version: str
+
+    def to_json(self) -> str:
+        """Canonical: equal cards give equal bytes."""
+        value = {
+            "spec": self.spec.to_dict(),
+            "spec_digest": self.spec.digest(),
+            "precision": self.precision,
+            "weights_sha256": self.weights_sha256,
+            "edgedet_version": self.edgedet_version,
+        }
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str | None, source: str) -> FileCard:
+        """Parse a card and check that the spec is the one its digest was made of.
+
+        Args:
+            text: the metadata entry, None when the file has none.
+            source: the file, for the error message.
+
+        Raises:
+            ModelFileError: no card (a model exported by something else), damaged, or changed after export.
+        """
+        if not text:
+            raise ModelFileError(f"{source}: carries no edgedet spec; it was exported by something else", _REMEDY)
+        try:
+            value = json.loads(text)
+            spec = DetectorSpec.from_json(json.dumps(value["spec"]), source)
+            card = FileCard(spec, value["precision"], value["weights_sha256"], value["edgedet_version"])
+            digest = value["spec_digest"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(f"{source}: its edgedet card is damaged ({error})", _REMEDY) from error
+        if digest != spec.digest():
+            raise ModelFileError(f"{source}: its spec was changed after export (digest {digest})", _REMEDY)
+        return card

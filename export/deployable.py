@@ -1,0 +1,75 @@
+"""Deployable: image -> normalise -> heads -> decode. The one graph that every format lowers.
+
+Batch norm is folded here, once, so that each format converts the same weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from edgedet.decode import Decoder, RawHeads
+from edgedet.model_file import weights_sha256
+from edgedet.preprocess import normalise
+from edgedet.spec import DetectorSpec
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the user may choose per export, beyond thresholds (those are in the spec by the time an exporter sees it).
+
+    Attributes:
+        precision: one of the format's `precisions`.
+        dynamic_batch: let the first dimension vary, where the format can.
+        class_padding: pad the class columns where a runtime is known to need it (Core ML, see to_coreml).
+    """
+
+    precision: str = "fp32"
+    dynamic_batch: bool = False
+    class_padding: bool = True
+
+
+class Deployable(nn.Module):
+    """(B, 3, H, W) float pixels 0..255 to boxes_xyxy_unit (B, N, 4) and class scores (B, N, C).
+
+    Args:
+        model: a network from edgedet.models.build; it is copied, not changed.
+        spec: with the thresholds the file shall carry.
+    """
+
+    def __init__(self, model: nn.Module, spec: DetectorSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.weights_sha256 = weights_sha256(model.state_dict())
+        self.network = fold_batch_norm(copy.deepcopy(model).eval())
+        self.decoder = Decoder(spec)
+
+    def raw(self, pixels: Tensor) -> RawHeads:
+        """Heads of an image that is not yet normalised: pixel values 0..255."""
+        return self.heads(normalise(pixels, self.spec.input))
+
+    def heads(self, normalised: Tensor) -> RawHeads:
+        """Heads of an image whose normalisation the runtime does outside the graph."""
+        heads: RawHeads = self.network(normalised)
+        return heads
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        boxes_xyxy_unit, scores = self.decoder(self.raw(pixels))
+        return boxes_xyxy_unit, scores
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Fold each batch norm into the convolution before it, in place, wherever a Sequential holds the two in a row."""
+    for parent in list(model.modules()):
+        if not isinstance(parent, nn.Sequential):
+            continue
+        names = list(parent._modules)
+        for first, second in zip(names, names[1:], strict=False):
+            conv, norm = parent._modules[first], parent._modules[second]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                parent._modules[first] = fuse_conv_bn_eval(conv, norm)
+                parent._modules[second] = nn.Identity()
+    return model
