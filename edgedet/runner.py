@@ -48,6 +48,21 @@ class UnitDetections:
 
 
 @dataclass(frozen=True)
+class HeadOutputs:
+    """What a file computes before suppression, for parity. None where the file does not let a tensor be read.
+
+    Attributes:
+        box_codes: (N, 4) and logits: (N, K), the network's own outputs in prior order.
+        boxes_xyxy_unit: (N, 4) decoded, in 0..1 of the network input, and scores: (N, C), background removed.
+    """
+
+    box_codes: Float32Array | None
+    logits: Float32Array | None
+    boxes_xyxy_unit: Float32Array | None
+    scores: Float32Array | None
+
+
+@dataclass(frozen=True)
 class StageTimes:
     """Milliseconds of one image: resize and normalisation, the file itself, boxes back to the image's pixels."""
 
@@ -82,12 +97,9 @@ class Runner(ABC):
     def infer(self, network_pixels: Tensor) -> UnitDetections:
         """Run the file on (3, height, width) uint8 network pixels: normalise, heads, decode, NMS."""
 
-    def heads(self, network_pixels: Tensor) -> tuple[Float32Array, Float32Array] | None:
-        """Decoded boxes (N, 4) xyxy in 0..1 of the network input and class scores (N, C) before suppression.
-
-        None where the file does not let them be read; parity then reports that depth as "not run".
-        """
-        return None
+    def heads(self, network_pixels: Tensor) -> HeadOutputs:
+        """Intermediate tensors of the file for (3, height, width) uint8 network pixels; slow, for parity only."""
+        return HeadOutputs(None, None, None, None)
 
     def __call__(self, image_u8_hwc: UInt8Image) -> Detections:
         """Detect objects in one (H, W, 3) uint8 RGB image."""

@@ -13,7 +13,7 @@ from edgedet.formats import Format
 from edgedet.model_file import load_model
 from edgedet.nms import non_maximum_suppression
 from edgedet.preprocess import normalise
-from edgedet.runner import Float32Array, Runner, UnitDetections
+from edgedet.runner import HeadOutputs, Runner, UnitDetections
 from edgedet.spec import DetectorSpec, NmsSpec
 
 FORMATS = (Format(name="torch", suffix=".pt", module="edgedet.torch_runner"),)
@@ -32,21 +32,16 @@ class TorchRunner(Runner):
         return TorchRunner(self.model, replace(self.spec, nms=nms), self.path)
 
     @torch.inference_mode()
-    def decoded(self, network_pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """(3, H, W) pixels to boxes_xyxy_unit (N, 4) and scores (N, C)."""
+    def heads(self, network_pixels: Tensor) -> HeadOutputs:
         raw = self.model(normalise(network_pixels, self.spec.input)[None])
         boxes, scores = self.decoder(raw)
-        return boxes[0], scores[0]
+        return HeadOutputs(*(tensor[0].numpy() for tensor in (*raw, boxes, scores)))
 
-    def heads(self, network_pixels: Tensor) -> tuple[Float32Array, Float32Array]:
-        boxes, scores = self.decoded(network_pixels)
-        return boxes.numpy(), scores.numpy()
-
+    @torch.inference_mode()
     def infer(self, network_pixels: Tensor) -> UnitDetections:
-        boxes, scores = self.decoded(network_pixels)
-        with torch.inference_mode():
-            kept = non_maximum_suppression(boxes, scores, self.spec.nms)
-            return UnitDetections(boxes[kept.prior_indices].numpy(), kept.scores.numpy(), kept.class_ids.numpy())
+        boxes, scores = self.decoder(self.model(normalise(network_pixels, self.spec.input)[None]))
+        kept = non_maximum_suppression(boxes[0], scores[0], self.spec.nms)
+        return UnitDetections(boxes[0, kept.prior_indices].numpy(), kept.scores.numpy(), kept.class_ids.numpy())
 
 
 def open_runner(path: Path, threads: int | None = None) -> TorchRunner:
