@@ -65,4 +65,6 @@ def _replace(temporary: Path, path: Path, scratch: Path) -> None:
 
 def _write_error(path: Path, error: Exception) -> EdgedetError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-    return EdgedetError(f"{path}: cannot be written ({reason})", "Free some space or choose another --out; nothing was left behind.")
+    return EdgedetError(
+        f"{path}: cannot be written ({reason})", "Free some space or choose another --out; nothing was left behind."
+    )

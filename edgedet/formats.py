@@ -65,7 +65,9 @@ def format_by_name(name: str) -> Format:
     for row in all_formats():
         if row.name == name:
             return row
-    raise ModelFileError(f"there is no format called {name!r}", f"Choose from {', '.join(r.name for r in all_formats())}.")
+    raise ModelFileError(
+        f"there is no format called {name!r}", f"Choose from {', '.join(r.name for r in all_formats())}."
+    )
 
 
 def format_of(path: Path) -> Format:
@@ -94,5 +96,7 @@ def load(path: str | Path, threads: int | None = None) -> Runner:
     path = Path(path)
     row = format_of(path)
     if not path.exists():
-        raise ModelFileError(f"{path}: there is no such file", "Check the path, or run `edgedet train` or `edgedet export`.")
+        raise ModelFileError(
+            f"{path}: there is no such file", "Check the path, or run `edgedet train` or `edgedet export`."
+        )
     return cast(Runner, row.load_module().open_runner(path, threads))

@@ -41,7 +41,9 @@ def load_torch_file(path: Path) -> dict[str, object]:
             f"{path}: not a readable weights file ({reason})", "The file is damaged or foreign; copy or train it again."
         ) from error
     if not isinstance(content, Mapping):
-        raise ModelFileError(f"{path}: holds a {type(content).__name__}, not weights", "Give a state dict or a model.pt.")
+        raise ModelFileError(
+            f"{path}: holds a {type(content).__name__}, not weights", "Give a state dict or a model.pt."
+        )
     return dict(content)
 
 

@@ -48,7 +48,7 @@ def non_maximum_suppression(boxes_xyxy: Tensor, scores: Tensor, nms: NmsSpec) ->
     boxes = boxes_xyxy[found.prior_indices]
     groups = torch.zeros_like(found.class_ids) if nms.class_agnostic else found.class_ids
     survivors = torch.zeros(len(boxes), dtype=torch.bool)
-    for group in groups.unique():
+    for group in set(groups.tolist()):
         members = torch.nonzero(groups == group).flatten()
         # Class by class instead of torchvision's batched_nms: its trick of shifting boxes by class rounds coordinates.
         kept = torchvision.ops.nms(boxes[members], found.scores[members], nms.iou_max)

@@ -114,9 +114,7 @@ class Runner(ABC):
         inferred = time.perf_counter()
         detections = to_detections(found, image_u8_hwc.shape[1], image_u8_hwc.shape[0], self.spec)
         done = time.perf_counter()
-        return detections, StageTimes(
-            (prepared - start) * 1e3, (inferred - prepared) * 1e3, (done - inferred) * 1e3
-        )
+        return detections, StageTimes((prepared - start) * 1e3, (inferred - prepared) * 1e3, (done - inferred) * 1e3)
 
 
 def to_detections(found: UnitDetections, image_width: int, image_height: int, spec: DetectorSpec) -> Detections:

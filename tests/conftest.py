@@ -13,6 +13,13 @@ from edgedet.preprocess import UInt8Image
 
 torch.set_num_threads(2)
 
+_SLOW_FOLDERS = ("export", "training", "benchmarks")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first, so that a plain mistake shows within seconds."""
+    items.sort(key=lambda item: any(folder in item.path.parts for folder in _SLOW_FOLDERS))
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

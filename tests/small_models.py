@@ -62,7 +62,9 @@ def small_model(spec: DetectorSpec, seed: int = 0) -> nn.Module:
         model.eval()
         raw = model(images)
         last_convs = [[m for m in h.modules() if isinstance(m, nn.Conv2d)][-1] for h in model.class_heads]
-        rare = 4.0 if spec.coding.score == "softmax_bg0" else -3.0  # few priors shall see an object, as in a trained network
+        rare = (
+            4.0 if spec.coding.score == "softmax_bg0" else -3.0
+        )  # few priors shall see an object, as in a trained network
         for conv in last_convs:
             conv.weight.mul_(2.5 / raw.logits.std())
             assert conv.bias is not None

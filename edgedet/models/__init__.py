@@ -73,7 +73,8 @@ def feature_grids_hw(network: NetworkSpec, image: InputSpec, count: int | None =
     multiple = head.size_multiple_px
     if image.height % multiple or image.width % multiple:
         raise ConfigError(
-            f"input is {image.width}x{image.height} px", f"Choose sides that are multiples of {multiple} for {network.head}."
+            f"input is {image.width}x{image.height} px",
+            f"Choose sides that are multiples of {multiple} for {network.head}.",
         )
     return tuple((-(-image.height // s), -(-image.width // s)) for s in head.strides_px[:count])
 

@@ -26,7 +26,9 @@ class TappedFeatures(nn.Module):
         layers_of: the layers of that block, the expansion first.
     """
 
-    def __init__(self, features: nn.Sequential, tapped_block: int, layers_of: Callable[[nn.Module], nn.Sequential]) -> None:
+    def __init__(
+        self, features: nn.Sequential, tapped_block: int, layers_of: Callable[[nn.Module], nn.Sequential]
+    ) -> None:
         super().__init__()
         self.features = features
         self.tapped_block = tapped_block
@@ -48,7 +50,9 @@ def _out_channels(block: nn.Module) -> int:
 
 def _last_stride2_block(features: nn.Sequential) -> int:
     """Index of the last block that halves the map: it brings stride 32 in every MobileNet."""
-    return max(i for i, b in enumerate(features) if any(m.stride == (2, 2) for m in b.modules() if isinstance(m, nn.Conv2d)))
+    return max(
+        i for i, b in enumerate(features) if any(m.stride == (2, 2) for m in b.modules() if isinstance(m, nn.Conv2d))
+    )
 
 
 def _v2_layers(block: nn.Module) -> nn.Sequential:

@@ -47,7 +47,9 @@ class SSDLite(nn.Module):
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
         self.backbone = BACKBONES[spec.network.backbone](spec.network)
-        extras = [max(_MIN_EXTRA_CHANNELS, int(c * spec.network.width)) for c in _EXTRA_CHANNELS[: len(spec.levels) - 2]]
+        extras = [
+            max(_MIN_EXTRA_CHANNELS, int(c * spec.network.width)) for c in _EXTRA_CHANNELS[: len(spec.levels) - 2]
+        ]
         channels = [*self.backbone.out_channels, *extras]
         self.extras = nn.ModuleList(_extra_block(a, b) for a, b in zip(channels[1:], extras, strict=False))
         anchors = [len(level.anchors_wh_px) for level in spec.levels]

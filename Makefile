@@ -1,0 +1,31 @@
+# Two commands for a fresh machine with Python 3.10+ and make: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test lint clean
+
+setup: $(VENV)/.ready
+
+# Rebuilt when the dependencies change; the marker is written last, so an interrupted set-up starts again.
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "edgedet needs Python 3.10 or newer; run: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/edgedet demo --out demo
+
+# Tests on real data read the folder that EDGEDET_DATA names, and say "not run" without it.
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
