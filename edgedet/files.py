@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -60,7 +59,7 @@ def _replace(temporary: Path, path: Path, scratch: Path) -> None:
     """Move into place; an old folder cannot be overwritten in one step, so it steps aside first."""
     if path.is_dir():
         path.rename(scratch / "old")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _write_error(path: Path, error: Exception) -> EdgedetError:

@@ -36,7 +36,7 @@ def priors_cxcywh_unit(spec: DetectorSpec) -> Tensor:
 
 
 def cell_wh_unit(spec: DetectorSpec) -> Tensor:
-    """(N, 2) float32 width and height of each prior's grid cell in 0..1 of the network input (YOLO's unit of offset)."""
+    """(N, 2) float32 size of each prior's grid cell in 0..1 of the network input: YOLO's unit of offset."""
     size = (spec.input.width, spec.input.height)
     rows = [
         torch.tensor([[s / n for s, n in zip(level.stride_xy_px, size, strict=True)]], dtype=torch.float64).expand(

@@ -13,7 +13,7 @@ console = Console(stderr=True)
 
 
 def progress_bar() -> Progress:
-    """A bar with a count, elapsed and remaining time; use it as a context manager. Silent where stderr is no terminal."""
+    """A bar with count, elapsed and remaining time; a context manager. Silent where stderr is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

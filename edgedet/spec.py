@@ -85,10 +85,10 @@ class CodingSpec:
     """How box codes and logits become boxes and scores.
 
     Attributes:
-        kind: "ssd": codes (dx, dy, dw, dh) times `variances` are offsets relative to the prior (SSD paper, section 2.2).
+        kind: "ssd": codes (dx, dy, dw, dh) times `variances` are offsets relative to the prior (SSD paper, 2.2).
             "yolo": codes (tx, ty, tw, th) with sigmoid(tx), sigmoid(ty) inside the cell (YOLOv3 paper, section 2.1).
         variances: factors of (dx, dy, dw, dh) for "ssd"; all 1 for "yolo".
-        log_wh_max: ceiling of the logarithm of box size over prior size; keeps exp() finite (torchvision: log(1000/16)).
+        log_wh_max: ceiling of the logarithm of box size over prior size; keeps exp() finite (torchvision's value).
         score: "softmax_bg0": softmax over background (column 0) and classes; "sigmoid": one sigmoid per class;
             "obj_times_cls": sigmoid(objectness, column 0) * sigmoid(class).
     """

@@ -20,7 +20,7 @@ FORMATS = (Format(name="torch", suffix=".pt", module="edgedet.torch_runner"),)
 
 
 class TorchRunner(Runner):
-    """Runs a network that is in memory; `open_runner` makes one from a model.pt. Always fp32, the reference of parity."""
+    """Runs a network in memory (`open_runner` makes one from a model.pt). Always fp32: the reference of parity."""
 
     def __init__(self, model: nn.Module, spec: DetectorSpec, path: Path) -> None:
         super().__init__(path, spec, format="torch", precision="fp32", runtime=f"torch {torch.__version__}")

@@ -6,6 +6,8 @@ logits, with the same weights in total, because boxes and scores must never shar
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ class TinyYoloV3(nn.Module):
             return max(8, int(channels * spec.network.width))
 
         stem = (3, c(16), c(32), c(64), c(128), c(256))
-        self.stem = nn.ModuleList(_conv(a, b, 3) for a, b in zip(stem, stem[1:], strict=False))
+        self.stem = nn.ModuleList(_conv(a, b, 3) for a, b in pairwise(stem))
         self.deep = nn.ModuleList((_conv(c(256), c(512), 3), _conv(c(512), c(1024), 3), _conv(c(1024), c(256), 1)))
         self.coarse = _conv(c(256), c(512), 3)
         self.lateral = _conv(c(256), c(128), 1)
