@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgedet.errors import ModelFileError
+from edgedet.runner import Runner
 from edgedet.spec import DetectorSpec
 
 KEY = "edgedet"  # name of the metadata entry that holds the card, in every format
@@ -62,3 +64,11 @@ class FileCard:
         if digest != spec.digest():
             raise ModelFileError(f"{source}: its spec was changed after export (digest {digest})", _REMEDY)
         return card
+
+
+class CardRunner(Runner):
+    """A runner of an exported file: spec and precision are those of the card inside it, and `card` says its weights."""
+
+    def __init__(self, path: Path, card: FileCard, format: str, runtime: str) -> None:
+        super().__init__(path, card.spec, format, card.precision, runtime)
+        self.card = card
