@@ -1,0 +1,118 @@
+"""What a detector's .tflite says about itself: Task Library metadata, labels, the edgedet card and a checksum.
+
+The Task Library and MediaPipe read the model metadata (contracts: their ObjectDetector sources,
+tensorflow_lite_support/cc/task/vision/object_detector.cc and mediapipe/tasks/cc/vision/object_detector). Files that
+belong to the model, such as the labels, are a zip archive appended to the flatbuffer.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+
+from edgedet.export.tflite_metadata_schema import Fields
+from edgedet.spec import DetectorSpec, InputSpec
+
+METADATA = "TFLITE_METADATA"
+LABELS_FILE = "labelmap.txt"
+CHECKSUM_FILE = "edgedet.crc32"
+_PARSER_VERSION = "1.2.0"  # of metadata_schema.fbs: the first with output_tensor_groups
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that equal models give equal files
+
+
+def detector_metadata(spec: DetectorSpec) -> Fields:
+    """ModelMetadata of a detector with the four outputs of TFLite_Detection_PostProcess."""
+    return {
+        "name": spec.name,
+        "description": "Object detector; box decoding and non-maximum suppression are inside the file.",
+        "subgraph_metadata": [
+            {
+                "input_tensor_metadata": [_image(spec.input)],
+                "output_tensor_metadata": [_location(), _category(), _score(), _count()],
+                "output_tensor_groups": [
+                    {"name": "detection_result", "tensor_names": ["location", "category", "score"]}
+                ],
+            }
+        ],
+        "min_parser_version": _PARSER_VERSION,
+    }
+
+
+def _image(spec: InputSpec) -> Fields:
+    return {
+        "name": "image",
+        "description": f"RGB image of {spec.width} x {spec.height} pixels.",
+        "content": {"content_properties_type": "ImageProperties", "content_properties": {"color_space": "RGB"}},
+        "process_units": [
+            {"options_type": "NormalizationOptions", "options": {"mean": [spec.mean], "std": [spec.std]}}
+        ],
+        "stats": {"max": [(255 - spec.mean) / spec.std], "min": [(0 - spec.mean) / spec.std]},
+    }
+
+
+def _location() -> Fields:
+    # The default order of BOUNDARIES is left, top, right, bottom; index says where each stands in (ymin, xmin, ymax, xmax).
+    boxes = {"index": [1, 0, 3, 2], "type": "BOUNDARIES", "coordinate_type": "RATIO"}
+    return {
+        "name": "location",
+        "description": "The locations of the detected boxes.",
+        "content": {
+            "content_properties_type": "BoundingBoxProperties",
+            "content_properties": boxes,
+            "range": {"min": 2, "max": 2},
+        },
+        "stats": {},
+    }
+
+
+def _category() -> Fields:
+    labels = {"name": LABELS_FILE, "description": "Labels of the classes, one a line.", "type": "TENSOR_VALUE_LABELS"}
+    return {**_feature("category", "The classes of the detected boxes.", per_box=True), "associated_files": [labels]}
+
+
+def _score() -> Fields:
+    return _feature("score", "The scores of the detected boxes.", per_box=True)
+
+
+def _count() -> Fields:
+    return _feature("number of detections", "The number of the detected boxes.", per_box=False)
+
+
+def _feature(name: str, description: str, per_box: bool) -> Fields:
+    content: Fields = {"content_properties_type": "FeatureProperties", "content_properties": {}}
+    if per_box:
+        content["range"] = {"min": 2, "max": 2}
+    return {"name": name, "description": description, "content": content, "stats": {}}
+
+
+def append_files(flatbuffer: bytes, class_names: tuple[str, ...]) -> bytes:
+    """The flatbuffer with labels and its checksum appended, uncompressed, as the Task Library wants them."""
+    labels = "".join(f"{name}\n" for name in class_names)
+    stream = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(LABELS_FILE, _ZIP_EPOCH), labels.encode())
+        archive.writestr(zipfile.ZipInfo(CHECKSUM_FILE, _ZIP_EPOCH), f"{zlib.crc32(flatbuffer):08x}\n")
+    return stream.getvalue()
+
+
+def check_files(data: bytes) -> None:
+    """Find damage before native code, which trusts what it reads, gets the file.
+
+    Raises:
+        ValueError: the appended archive is missing or cut, or the flatbuffer is not the one that was exported.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            expected = archive.read(CHECKSUM_FILE).decode().strip()
+            size = min(entry.header_offset for entry in archive.infolist())
+    except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, ValueError, RuntimeError) as error:
+        raise ValueError("its appended files are missing or cut") from error
+    if f"{zlib.crc32(memoryview(data)[:size]):08x}" != expected:
+        raise ValueError("its content was changed after export")
+
+
+def read_labels(data: bytes) -> tuple[str, ...]:
+    """Class names from the appended label file."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return tuple(archive.read(LABELS_FILE).decode().split("\n")[:-1])

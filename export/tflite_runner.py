@@ -1,0 +1,116 @@
+"""Runs a .tflite that edgedet exported, with LiteRT (the successor of the TensorFlow Lite interpreter)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ai_edge_litert.interpreter import Interpreter
+from torch import Tensor
+
+from edgedet.decode import Decoder
+from edgedet.errors import ModelFileError
+from edgedet.export.card import KEY, FileCard
+from edgedet.export.tflite_graph import Graph
+from edgedet.export.tflite_metadata import check_files
+from edgedet.export.tflite_postprocess import ANCHORS
+from edgedet.preprocess import normalise
+from edgedet.runner import Float32Array, HeadOutputs, Runner, UnitDetections
+
+# Names of the tensors that parity reads; to_tflite gives them.
+BOX_CODES, LOGITS, DELTAS, SCORES = "box_codes", "logits", "deltas", "class_scores"
+_HEADS = (BOX_CODES, LOGITS, DELTAS, SCORES)
+_SWAP_XY = (1, 0, 3, 2)
+
+
+class TfliteRunner(Runner):
+    """One loaded .tflite; XNNPACK, LiteRT's default delegate on CPUs, runs all but the end of the graph.
+
+    Args:
+        path: the file, already checked by `open_runner`.
+        card: from the file.
+        threads: CPU threads; None for LiteRT's default, one.
+    """
+
+    def __init__(self, path: Path, card: FileCard, threads: int | None) -> None:
+        runtime = f"LiteRT {version('ai-edge-litert')}"
+        super().__init__(path, card.spec, format="tflite", precision=card.precision, runtime=runtime)
+        self.threads = threads
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelFileError(f"{path}: {runtime} does not accept it ({error})", "Export the model again.") from error
+        self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
+
+    def infer(self, network_pixels: Tensor) -> UnitDetections:
+        self._feed(self._interpreter, network_pixels)
+        self._interpreter.invoke()
+        boxes, classes, scores, count = (self._interpreter.get_tensor(index) for index in self._outputs)
+        found = int(count[0])  # rows after these are not initialised by class-agnostic suppression
+        return UnitDetections(
+            np.ascontiguousarray(boxes[0, :found][:, _SWAP_XY]), scores[0, :found], classes[0, :found].astype(np.int64)
+        )
+
+    def heads(self, network_pixels: Tensor) -> HeadOutputs:
+        interpreter, decoder = self._inspection
+        self._feed(interpreter, network_pixels)
+        interpreter.invoke()
+        codes, logits, deltas, scores = (
+            interpreter.get_tensor(detail["index"])[0] for detail in interpreter.get_output_details()
+        )
+        boxes: Float32Array = decoder.boxes(torch.from_numpy(deltas)).numpy()
+        return HeadOutputs(codes, logits, boxes, scores)
+
+    def _feed(self, interpreter: Any, network_pixels: Tensor) -> None:
+        image = normalise(network_pixels.permute(1, 2, 0).contiguous(), self.spec.input)
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None].numpy())
+
+    @cached_property
+    def _inspection(self) -> tuple[Any, Decoder]:
+        """The same graph with its inner tensors as outputs, and the decoder with the anchors of the file.
+
+        Delegates hide what lies inside them, so reading these from the interpreter that `infer` uses is not possible.
+        """
+        graph = Graph.parse(self.path.read_bytes())
+        anchors = graph.constant(graph.tensor(ANCHORS))
+        assert anchors is not None
+        decoder = Decoder(self.spec)
+        decoder.priors_cxcywh = torch.from_numpy(anchors[:, _SWAP_XY].copy())
+        image = int(graph.main.inputs[0])
+        graph.set_signature({"image": image}, {name: graph.tensor(name) for name in _HEADS})
+        interpreter = Interpreter(model_content=graph.to_bytes(), num_threads=self.threads)
+        interpreter.allocate_tensors()
+        return interpreter, decoder
+
+
+def open_runner(path: Path, threads: int | None = None) -> TfliteRunner:
+    """Check and load a .tflite written by `edgedet export`.
+
+    Raises:
+        ModelFileError: unreadable, not a TFLite model, damaged, or exported by something else.
+    """
+    return TfliteRunner(path, read_card(path), threads)
+
+
+def read_card(path: Path) -> FileCard:
+    """The card of a .tflite, and the certainty that the file is as it was exported.
+
+    Raises:
+        ModelFileError: as `open_runner`.
+    """
+    try:
+        data = path.read_bytes()
+        graph = Graph.parse(data)
+        text = graph.metadata(KEY)
+        card = FileCard.from_json(text.decode() if text is not None else None, str(path))
+        check_files(data)
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: not a readable .tflite of edgedet ({error})", "Copy it again, or export it with `edgedet export`."
+        ) from error
+    return card
