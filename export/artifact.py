@@ -1,0 +1,99 @@
+"""Artifact: what is known about one exported file, and the `<file>.export.json` beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import edgedet
+from edgedet.errors import ModelFileError
+from edgedet.export.parity_report import ParityReport
+from edgedet.formats import Format
+
+SCHEMA = 1
+SUFFIX = ".export.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One exported file or folder.
+
+    Attributes:
+        path: of the file; in the JSON only its name, because the two travel together.
+        spec_digest, weights_sha256: what was exported.
+        file_sha256: digest of the bytes (`file_digest`), size_bytes: of all of them.
+        tool_versions: of the libraries that took part.
+        notes: what the app that runs the file must know or do.
+        parity: how the reloaded file compared with the model.
+    """
+
+    path: Path
+    format: str
+    precision: str
+    spec_digest: str
+    weights_sha256: str
+    file_sha256: str
+    size_bytes: int
+    tool_versions: dict[str, str]
+    notes: tuple[str, ...]
+    parity: ParityReport
+
+    def to_json(self) -> dict[str, Any]:
+        plain = {key: value for key, value in vars(self).items() if key not in ("path", "parity")}
+        return {"schema": SCHEMA, "file": self.path.name, **plain, "notes": list(self.notes), "parity": self.parity.to_json()}
+
+
+    @staticmethod
+    def read(path: Path) -> Artifact:
+        """Read the JSON beside an exported file.
+
+        Args:
+            path: of the exported file.
+
+        Raises:
+            ModelFileError: there is none, or it is damaged.
+        """
+        beside = json_path(path)
+        remedy = "Export the model again."
+        try:
+            value = json.loads(beside.read_text(encoding="utf-8"))
+            parity = ParityReport.from_json(value["parity"])
+            plain = {k: v for k, v in value.items() if k not in ("schema", "file", "parity", "notes")}
+            return Artifact(path=path, parity=parity, notes=tuple(value["notes"]), **plain)
+        except OSError as error:
+            raise ModelFileError(f"{beside}: cannot be read ({error.strerror})", remedy) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(f"{beside}: is damaged ({error})", remedy) from error
+
+
+def json_path(path: Path) -> Path:
+    """Where the JSON of an exported file lies."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def file_digest(path: Path) -> tuple[str, int]:
+    """SHA-256 and size in bytes of a file, or of a folder: over the sorted relative names and contents."""
+    if path.is_file():
+        content = path.read_bytes()
+        return hashlib.sha256(content).hexdigest(), len(content)
+    digest, size = hashlib.sha256(), 0
+    for part in sorted(p for p in path.rglob("*") if p.is_file()):
+        content = part.read_bytes()
+        digest.update(f"{part.relative_to(path).as_posix()}\0{len(content)}\0".encode() + content)
+        size += len(content)
+    return digest.hexdigest(), size
+
+
+def tool_versions(row: Format) -> dict[str, str]:
+    """Versions of edgedet, torch and the libraries that the format's optional dependency group names."""
+    names = ["torch", "numpy"]
+    for requirement in metadata.requires("edgedet") or []:
+        name, _, marker = requirement.partition(";")
+        if row.extra and re.search(rf"""extra == ['"]{re.escape(row.extra)}['"]""", marker):
+            names.append(re.match(r"[\w.-]+", name.strip()).group())  # type: ignore[union-attr]
+    return {"edgedet": edgedet.__version__} | {name: metadata.version(name) for name in names}

@@ -1,0 +1,197 @@
+"""Pairing a file's detections with the reference's, and telling faults from ties.
+
+Greedy suppression is discontinuous: when two overlapping boxes have scores 0.9000 and 0.8999, an error of 0.0002 swaps the
+winner and everything that follows from it. Such differences are counted as "borderline", with a limit on their share. A
+difference is borderline only when the reference itself has that candidate (same box, class and score within the
+tolerances) and its own decision about it hung on less than the tolerances. Anything else is a fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from edgedet.boxes import iou_matrix
+from edgedet.export.tolerances import Tolerance
+from edgedet.spec import NmsSpec
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+PAIR_IOU = 0.5
+_FULL_ERROR_SIDE_PX = 64.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections of one image: boxes (M, 4) in pixels of the network input, not clipped; scores (M,), class ids (M,)."""
+
+    boxes_xyxy_px: FloatArray
+    scores: FloatArray
+    class_ids: IntArray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """All decoded boxes of the reference: boxes (N, 4) in pixels of the network input, scores (N, C)."""
+
+    boxes_xyxy_px: FloatArray
+    scores: FloatArray
+
+
+@dataclass
+class Outcome:
+    """Counts and errors over images."""
+
+    reference: int = 0
+    matched: int = 0
+    missed: int = 0
+    extra: int = 0
+    label_flips: int = 0
+    borderline: int = 0
+    box_errors_px: list[float] = field(default_factory=list)
+    score_errors: list[float] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        names = ("reference", "matched", "missed", "extra", "label_flips", "borderline")
+        return {name: getattr(self, name) for name in names}
+
+
+def box_errors_px(a_xyxy_px: FloatArray, b_xyxy_px: FloatArray) -> FloatArray:
+    """(..., 4) pairs to (...,) largest corner difference in pixels, in proportion for boxes with a side above 64 px."""
+    sides = np.maximum(a_xyxy_px[..., 2] - a_xyxy_px[..., 0], a_xyxy_px[..., 3] - a_xyxy_px[..., 1])
+    scale = np.maximum(sides / _FULL_ERROR_SIDE_PX, 1.0)
+    errors: FloatArray = np.abs(a_xyxy_px - b_xyxy_px).max(axis=-1) / scale
+    return errors
+
+
+def match(reference: Found, found: Found, candidates: Candidates, nms: NmsSpec, limits: Tolerance, into: Outcome) -> None:
+    """Compare one image and add to `into`.
+
+    Pairs of one class are made greedily from the highest IoU down to 0.5. What is left over, and pairs further apart than
+    the limits, is missed or extra, or borderline where a tie explains it. A pair that no tie explains stays a pair,
+    so that its error is seen.
+    """
+    overlaps = iou(reference.boxes_xyxy_px, found.boxes_xyxy_px)
+    same_class = reference.class_ids[:, None] == found.class_ids[None, :]
+    pairs = _greedy_pairs(np.where(same_class, overlaps, 0.0))
+    box_errors = {p: float(box_errors_px(reference.boxes_xyxy_px[p[0]], found.boxes_xyxy_px[p[1]])) for p in pairs}
+    score_errors = {p: float(abs(reference.scores[p[0]] - found.scores[p[1]])) for p in pairs}
+    tight = [p for p in pairs if box_errors[p] <= limits.box_px and score_errors[p] <= limits.score]
+    missed, extra = _left_over(tight, len(reference), len(found))
+    ties = _Ties(reference, found, candidates, nms, limits, missed, extra)
+    missed_tie, extra_tie = ties.explain()
+    for pair in pairs:
+        if pair in tight or not (missed_tie[pair[0]] and extra_tie[pair[1]]):
+            into.matched += 1
+            into.box_errors_px.append(box_errors[pair])
+            into.score_errors.append(score_errors[pair])
+            missed[pair[0]] = extra[pair[1]] = False
+    into.reference += len(reference)
+    into.borderline += int((missed & missed_tie).sum() + (extra & extra_tie).sum())
+    missed, extra = missed & ~missed_tie, extra & ~extra_tie
+    flips = len(_greedy_pairs(overlaps * (missed[:, None] & extra[None, :])))
+    into.label_flips += flips
+    into.missed += int(missed.sum()) - flips
+    into.extra += int(extra.sum()) - flips
+
+
+def iou(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
+    """(M, 4), (N, 4) to (M, N)."""
+    return iou_matrix(torch.from_numpy(a_xyxy), torch.from_numpy(b_xyxy)).numpy()
+
+
+def _greedy_pairs(overlaps: FloatArray) -> list[tuple[int, int]]:
+    """One-to-one pairs with an overlap of at least PAIR_IOU, the best first."""
+    rows, columns = np.nonzero(overlaps >= PAIR_IOU)
+    free_rows, free_columns, pairs = set(rows.tolist()), set(columns.tolist()), []
+    for index in np.argsort(-overlaps[rows, columns], kind="stable"):
+        row, column = int(rows[index]), int(columns[index])
+        if row in free_rows and column in free_columns:
+            free_rows.discard(row)
+            free_columns.discard(column)
+            pairs.append((row, column))
+    return pairs
+
+
+def _left_over(pairs: list[tuple[int, int]], rows: int, columns: int) -> tuple[BoolArray, BoolArray]:
+    missed, extra = np.ones(rows, dtype=np.bool_), np.ones(columns, dtype=np.bool_)
+    for row, column in pairs:
+        missed[row] = extra[column] = False
+    return missed, extra
+
+
+class _Ties:
+    """Which missed and extra detections of one image hang on differences below the limits."""
+
+    def __init__(
+        self, reference: Found, found: Found, candidates: Candidates, nms: NmsSpec, limits: Tolerance,
+        missed: BoolArray, extra: BoolArray,
+    ) -> None:
+        self.nms, self.limits = nms, limits
+        self.missed, self.extra = missed, extra
+        self.reference, self.found = reference, found
+        self.genuine = np.array([self._is_genuine(i, candidates) if extra[i] else True for i in range(len(found))], np.bool_)
+        self.floor = self._candidate_floor(candidates)
+
+    def explain(self) -> tuple[BoolArray, BoolArray]:
+        """Flags over the reference's and the file's detections. A tie may cause others, so repeat until nothing changes."""
+        missed_tie = self.missed & self._near_cut(self.reference.scores, self.found.scores)
+        extra_tie = self.extra & self.genuine & self._near_cut(self.found.scores, self.reference.scores)
+        while True:
+            missed_next = missed_tie | (
+                self.missed & self._suppression_in_doubt(self.reference, self.found, self.extra & self.genuine, extra_tie)
+            )
+            extra_next = extra_tie | (
+                self.extra & self.genuine & self._suppression_in_doubt(self.found, self.reference, self.missed, missed_tie)
+            )
+            if (missed_next == missed_tie).all() and (extra_next == extra_tie).all():
+                return missed_next, extra_next
+            missed_tie, extra_tie = missed_next, extra_next
+
+    def _near_cut(self, scores: FloatArray, other_scores: FloatArray) -> BoolArray:
+        """At the lowest score that enters, or below the last place of a full list."""
+        near: BoolArray = scores <= self.floor + self.limits.score
+        if len(other_scores) >= self.nms.max_detections:
+            near = near | (scores <= other_scores.min() + self.limits.score)
+        return near
+
+    def _suppression_in_doubt(self, lost: Found, other: Found, unmatched: BoolArray, tied: BoolArray) -> BoolArray:
+        """For each of `lost`: does `other` hold a box that suppresses it only narrowly, in its stead, or due to a tie?"""
+        if not len(lost) or not len(other):
+            return np.zeros(len(lost), dtype=np.bool_)
+        overlaps = iou(lost.boxes_xyxy_px, other.boxes_xyxy_px)
+        rivals = np.ones_like(overlaps, dtype=np.bool_)
+        if not self.nms.class_agnostic:
+            rivals = lost.class_ids[:, None] == other.class_ids[None, :]
+        lead = other.scores[None, :] - lost.scores[:, None]
+        rivals &= lead >= -self.limits.score
+        narrow = np.abs(overlaps - self.nms.iou_max) <= self.limits.iou
+        overlapping = overlaps > self.nms.iou_max - self.limits.iou
+        equal = (np.abs(lead) <= self.limits.score) & unmatched[None, :]
+        doubt: BoolArray = (rivals & (narrow | (overlapping & (equal | tied[None, :])))).any(axis=1)
+        return doubt
+
+    def _is_genuine(self, index: int, candidates: Candidates) -> bool:
+        """Whether the reference decoded the same box with the same score for that class."""
+        box, class_id = self.found.boxes_xyxy_px[index], self.found.class_ids[index]
+        near = box_errors_px(candidates.boxes_xyxy_px, box[None]) <= self.limits.box_px
+        column = candidates.scores[:, class_id]
+        near &= np.abs(column - self.found.scores[index]) <= self.limits.score
+        if self.nms.labels_per_box == "best":
+            near &= column >= candidates.scores.max(axis=1) - self.limits.score
+        return bool(near.any())
+
+    def _candidate_floor(self, candidates: Candidates) -> float:
+        """score_min, or the score of candidate number pre_topk where there are more."""
+        scores = candidates.scores.max(axis=1) if self.nms.labels_per_box == "best" else candidates.scores.ravel()
+        if len(scores) <= self.nms.pre_topk:
+            return self.nms.score_min
+        return max(self.nms.score_min, float(np.partition(scores, -self.nms.pre_topk)[-self.nms.pre_topk]))

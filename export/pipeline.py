@@ -1,0 +1,136 @@
+"""model.pt to phone-ready files: refuse early, convert, reload, compare, and only then move into place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import edgedet
+from edgedet.errors import ExportError
+from edgedet.export.artifact import Artifact, file_digest, json_path, tool_versions
+from edgedet.export.card import FileCard
+from edgedet.export.deployable import Deployable, ExportOptions
+from edgedet.export.parity import compare
+from edgedet.export.parity_report import ParityReport
+from edgedet.export.pictures import generated_pictures
+from edgedet.files import atomic_path, write_json
+from edgedet.formats import Format, export_formats
+from edgedet.model_file import load_model
+from edgedet.preprocess import UInt8Image
+from edgedet.progress import progress_bar
+from edgedet.spec import DetectorSpec, NmsSpec
+from edgedet.torch_runner import TorchRunner
+
+
+def export_model(
+    model: Path,
+    formats: Sequence[str],
+    out: Path,
+    *,
+    precision: str | None = None,
+    nms_changes: dict[str, Any] | None = None,
+    dynamic_batch: bool = False,
+    class_padding: bool = True,
+    images: Iterable[UInt8Image] | None = None,
+) -> list[Artifact]:
+    """Export a model.pt to some formats, each compared with it after it was reloaded.
+
+    Args:
+        model: a model.pt.
+        formats: names of edgedet.formats rows; empty means all that can be exported.
+        out: folder for `<stem><suffix>`; `<stem>.<precision><suffix>` where the precision is not the format's default.
+        precision: of all files; None takes each format's default.
+        nms_changes: fields of NmsSpec to replace, such as score_min.
+        dynamic_batch, class_padding: see ExportOptions.
+        images: (H, W, 3) uint8 RGB for the comparison; None uses generated pictures.
+
+    Returns:
+        One Artifact a format, in the order asked for. A comparison that failed is in `Artifact.parity`; it raises nothing.
+
+    Raises:
+        ExportError: a format cannot express what was asked for; nothing was converted then.
+        ModelFileError, NotRunError: the model cannot be read, a library is missing.
+    """
+    network, spec = load_model(model)
+    spec = _with_nms(spec, nms_changes or {})
+    jobs = _plan(spec, formats, precision, dynamic_batch, class_padding)
+    pictures = list(generated_pictures() if images is None else images)
+    artifacts = []
+    with progress_bar() as bar:
+        task = bar.add_task("export", total=len(jobs))
+        for row, options in jobs:
+            bar.update(task, description=f"export {row.name} {options.precision}")
+            artifacts.append(_export_one(network, spec, model, row, options, out, pictures))
+            bar.advance(task)
+    return artifacts
+
+
+def artifact_name(model: Path, row: Format, precision: str) -> str:
+    """`model.onnx`, and `model.fp16.onnx` for a precision that is not the format's default."""
+    return f"{model.stem}{row.suffix}" if precision == row.precisions[0] else f"{model.stem}.{precision}{row.suffix}"
+
+
+def _with_nms(spec: DetectorSpec, changes: dict[str, Any]) -> DetectorSpec:
+    if unknown := set(changes) - {f.name for f in fields(NmsSpec)}:
+        raise ExportError(f"nms_changes holds {', '.join(sorted(unknown))}", "Choose fields of NmsSpec.")
+    changed = replace(spec, nms=replace(spec.nms, **changes))
+    if problems := changed.problems():
+        raise ExportError("; ".join(problems), "Change the option.")
+    return changed
+
+
+def _plan(
+    spec: DetectorSpec, names: Sequence[str], precision: str | None, dynamic_batch: bool, class_padding: bool
+) -> list[tuple[Format, ExportOptions]]:
+    """Rows and options, after every format was asked what it cannot express."""
+    rows = {row.name: row for row in export_formats()}
+    found, jobs = [], []
+    for name in dict.fromkeys(names or rows):
+        if name not in rows:
+            found.append(f"{name!r} is not a format to export to (choose from {', '.join(rows)})")
+            continue
+        row = rows[name]
+        options = ExportOptions(precision or row.precisions[0], dynamic_batch, class_padding)
+        if options.precision not in row.precisions:
+            found.append(f"{name}: precision {precision!r} is not offered (choose from {', '.join(row.precisions)})")
+            continue
+        found += [f"{name}: {problem}" for problem in row.load_module().problems(spec, options)]
+        jobs.append((row, options))
+    if found:
+        raise ExportError("; ".join(found), "Nothing was exported. Change these options, or leave these formats out.")
+    return jobs
+
+
+def _export_one(
+    network: nn.Module, spec: DetectorSpec, model: Path, row: Format, options: ExportOptions, out: Path,
+    pictures: list[UInt8Image],
+) -> Artifact:
+    """Convert, reload, compare; file and JSON appear together, or neither."""
+    module = row.load_module()
+    deployable = Deployable(network, spec)
+    card = FileCard(spec, options.precision, deployable.weights_sha256, edgedet.__version__)
+    path = out / artifact_name(model, row, options.precision)
+    with ExitStack() as stack:
+        temporary_json = stack.enter_context(atomic_path(json_path(path)))
+        temporary = stack.enter_context(atomic_path(path))
+        module.export(deployable, options, card, temporary)
+        parity = compare(TorchRunner(network, spec, model), module.open_runner(temporary), pictures)
+        artifact = _describe(temporary, row, card, module.notes(spec, options), parity, path)
+        write_json(temporary_json, artifact.to_json())
+    return artifact
+
+
+def _describe(
+    written: Path, row: Format, card: FileCard, notes: Iterable[str], parity: ParityReport, path: Path
+) -> Artifact:
+    sha256, size = file_digest(written)
+    return Artifact(
+        path=path, format=row.name, precision=card.precision, spec_digest=card.spec.digest(),
+        weights_sha256=card.weights_sha256, file_sha256=sha256, size_bytes=size, tool_versions=tool_versions(row),
+        notes=tuple(notes), parity=parity,
+    )
