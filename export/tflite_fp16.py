@@ -33,8 +33,8 @@ def store_weights_as_float16(graph: Graph) -> None:
 
 def _weights(graph: Graph) -> list[int]:
     """Constant float32 filters and biases, in the order in which operators use them."""
-    found = [int(t) for op in graph.operators(*_WEIGHTED) for t in op.inputs if t >= 0 and _is_float32_constant(graph, t)]
-    return list(dict.fromkeys(found))
+    inputs = (int(tensor) for operator in graph.operators(*_WEIGHTED) for tensor in operator.inputs)
+    return list(dict.fromkeys(tensor for tensor in inputs if tensor >= 0 and _is_float32_constant(graph, tensor)))
 
 
 def _is_float32_constant(graph: Graph, tensor: int) -> bool:

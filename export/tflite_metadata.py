@@ -52,7 +52,7 @@ def _image(spec: InputSpec) -> Fields:
 
 
 def _location() -> Fields:
-    # The default order of BOUNDARIES is left, top, right, bottom; index says where each stands in (ymin, xmin, ymax, xmax).
+    # BOUNDARIES are left, top, right, bottom by default; index says where each stands in (ymin, xmin, ymax, xmax).
     boxes = {"index": [1, 0, 3, 2], "type": "BOUNDARIES", "coordinate_type": "RATIO"}
     return {
         "name": "location",

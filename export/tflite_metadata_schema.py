@@ -21,7 +21,8 @@ Fields = dict[str, Any]
 
 ENUMS: dict[str, tuple[str, ...]] = {
     "AssociatedFileType": (
-        "UNKNOWN", "DESCRIPTIONS", "TENSOR_AXIS_LABELS", "TENSOR_VALUE_LABELS", "TENSOR_AXIS_SCORE_CALIBRATION", "VOCABULARY",
+        "UNKNOWN", "DESCRIPTIONS", "TENSOR_AXIS_LABELS", "TENSOR_VALUE_LABELS", "TENSOR_AXIS_SCORE_CALIBRATION",
+        "VOCABULARY",
     ),
     "ColorSpaceType": ("UNKNOWN", "RGB", "GRAYSCALE"),
     "BoundingBoxType": ("UNKNOWN", "BOUNDARIES", "UPPER_LEFT", "CENTER"),
@@ -34,7 +35,9 @@ ENUMS: dict[str, tuple[str, ...]] = {
 
 # kinds: a number type, "string", an enum or table by name, "union", and "[...]" for vectors of these
 TABLES: dict[str, tuple[tuple[str, str], ...]] = {
-    "AssociatedFile": (("name", "string"), ("description", "string"), ("type", "AssociatedFileType"), ("locale", "string")),
+    "AssociatedFile": (
+        ("name", "string"), ("description", "string"), ("type", "AssociatedFileType"), ("locale", "string"),
+    ),
     "FeatureProperties": (),
     "ImageSize": (("width", "uint"), ("height", "uint")),
     "ImageProperties": (("color_space", "ColorSpaceType"), ("default_size", "ImageSize")),
@@ -60,8 +63,9 @@ TABLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("input_tensor_groups", "[TensorGroup]"), ("output_tensor_groups", "[TensorGroup]"),
     ),
     "ModelMetadata": (
-        ("name", "string"), ("description", "string"), ("version", "string"), ("subgraph_metadata", "[SubGraphMetadata]"),
-        ("author", "string"), ("license", "string"), ("associated_files", "[AssociatedFile]"),
+        ("name", "string"), ("description", "string"), ("version", "string"),
+        ("subgraph_metadata", "[SubGraphMetadata]"), ("author", "string"), ("license", "string"),
+        ("associated_files", "[AssociatedFile]"),
         ("min_parser_version", "string"),
     ),
 }  # fmt: skip

@@ -26,14 +26,14 @@ from edgedet.spec import NmsSpec
 
 OPERATOR = "TFLite_Detection_PostProcess"
 ANCHORS = "anchors"
-OUTPUTS = tuple(OPERATOR + suffix for suffix in ("", ":1", ":2", ":3"))  # TensorFlow's names: boxes, classes, scores, count
+OUTPUTS = tuple(OPERATOR + suffix for suffix in ("", ":1", ":2", ":3"))  # names as TensorFlow's own exporter gives them
 SIGNATURE_OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 _SWAP_XY = (1, 0, 3, 2)
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """What suppression works on: R rows of deltas_yxhw (1, R, 4), scores (1, R, C) and anchors_yxhw (R, 4), as tensors."""
+    """What suppression works on: tensors of deltas (1, R, 4), scores (1, R, C) and anchors_yxhw (R, 4), R rows."""
 
     deltas: int
     scores: int

@@ -44,7 +44,7 @@ class TfliteRunner(Runner):
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelFileError(f"{path}: {runtime} does not accept it ({error})", "Export the model again.") from error
+            raise ModelFileError(f"{path}: {runtime} refuses it ({error})", "Export the model again.") from error
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
 
     def infer(self, network_pixels: Tensor) -> UnitDetections:

@@ -44,16 +44,15 @@ def notes(spec: DetectorSpec, options: ExportOptions) -> list[str]:
     """What the app must know or do."""
     image = spec.input
     found = [
-        f"Input: RGB, {image.width} x {image.height} px, float32 (value - {image.mean:g}) / {image.std:g}. The Task Library and "
-        "MediaPipe do this from the file's metadata; an app that runs the interpreter itself must do it.",
-        "Outputs: boxes as (ymin, xmin, ymax, xmax) in 0..1 of the input, not clipped to it; class indices as floats; "
-        "scores; and the number of detections. Rows from that number on hold nothing.",
+        f"input `{_INPUT}`: float32 (1, {image.height}, {image.width}, 3), RGB, (value - {image.mean:g}) / "
+        f"{image.std:g}; the Task Library and MediaPipe do this from the file's metadata, an app that runs the interpreter must do it",
+        "outputs: boxes as (ymin, xmin, ymax, xmax) in 0..1 of the input, not clipped to it; class indices as floats; "
+        "scores; the number of detections, and rows from that number on hold nothing",
     ]
     if image.resize == "letterbox":
         found.append(
-            f"The model was trained on letterboxed images: the app must scale the image to fit {image.width} x {image.height} px "
-            f"without changing its shape, centre it on grey {image.pad_value}, run the interpreter itself, and map boxes "
-            "back. The Task Library and MediaPipe stretch instead, which costs accuracy."
+            f"the app must letterbox: scale the image to fit, centre it, fill the rest with grey {image.pad_value}, "
+            "and undo this for the boxes; the Task Library and MediaPipe stretch, so use the interpreter without them"
         )
     return found
 
