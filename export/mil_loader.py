@@ -1,0 +1,155 @@
+"""Reading a saved ML program: the protobuf (MIL.proto of the Core ML format) to plain data with constants resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgedet.errors import ModelFileError
+from edgedet.export.coreml_library import MIL_pb2
+from edgedet.export.mil_blob import BlobFile
+
+# A constant as operators get it: float arrays are tensors; the rest (strides, axes, names, flags) is plain Python.
+Constant = Any
+
+_DTYPES = {"FLOAT16": "fp16", "FLOAT32": "fp32", "INT32": "int32", "BOOL": "bool", "STRING": "string"}
+_NUMPY_FLOATS = {"fp16": np.float16, "fp32": np.float32}
+_REMEDY = "Give a package exported by edgedet; it may be damaged or written for another system."
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Name and type of a value: dtype is "fp16", "fp32", "int32" or "bool"; a dimension of None is not fixed."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operator: its MIL name, the names of its arguments (a list where the operator takes several), its results."""
+
+    type: str
+    inputs: dict[str, str | list[str]]
+    outputs: tuple[Variable, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The main function of an ML program. Operations are in order of execution; `constants` has every const by name."""
+
+    inputs: tuple[Variable, ...]
+    operations: tuple[Operation, ...]
+    outputs: tuple[str, ...]
+    constants: dict[str, Constant]
+
+
+_LISTS = {"concat": "values", "stack": "values"}  # operator: its argument that is a list even when it holds one value
+
+
+def load_program(program: Any, weights_dir: Path, source: Path) -> Program:
+    """Read the main function.
+
+    Args:
+        program: MIL_pb2.Program of the saved specification.
+        weights_dir: folder of the files that constants point into.
+        source: the package, for error messages.
+
+    Raises:
+        ModelFileError: no main function, control flow, value types that no edgedet export holds, or damaged weights.
+    """
+    function = program.functions.get("main") if "main" in program.functions else None
+    if function is None or function.opset not in function.block_specializations:
+        raise ModelFileError(f"{source}: the ML program has no main function", _REMEDY)
+    block = function.block_specializations[function.opset]
+    reader = _ConstantReader(weights_dir, source)
+    operations = []
+    for operation in block.operations:
+        if operation.blocks:
+            raise ModelFileError(f"{source}: operator {operation.type} holds control flow", _REMEDY)
+        if operation.type == "const":
+            reader.add(operation.outputs[0].name, operation.attributes["val"])
+        else:
+            operations.append(_operation(operation, reader, source))
+    inputs = tuple(_variable(value, source) for value in function.inputs)
+    return Program(inputs, tuple(operations), tuple(block.outputs), reader.constants)
+
+
+def _operation(operation: Any, reader: _ConstantReader, source: Path) -> Operation:
+    inputs: dict[str, str | list[str]] = {}
+    for parameter, argument in operation.inputs.items():
+        names = [reader.name_of(binding, f"{operation.type}.{parameter}") for binding in argument.arguments]
+        inputs[parameter] = names if len(names) != 1 or _LISTS.get(operation.type) == parameter else names[0]
+    return Operation(operation.type, inputs, tuple(_variable(value, source) for value in operation.outputs))
+
+
+def _variable(value: Any, source: Path) -> Variable:
+    dtype, shape = _tensor_type(value.type, source)
+    return Variable(value.name, dtype, shape)
+
+
+def _tensor_type(kind: Any, source: Path) -> tuple[str, tuple[int | None, ...]]:
+    name = MIL_pb2.DataType.Name(kind.tensorType.dataType)
+    if kind.WhichOneof("type") != "tensorType" or name not in _DTYPES:
+        raise ModelFileError(f"{source}: a value has type {name}, which no edgedet export holds", _REMEDY)
+    sizes = (d.constant.size if d.WhichOneof("dimension") == "constant" else None for d in kind.tensorType.dimensions)
+    return _DTYPES[name], tuple(sizes)
+
+
+class _ConstantReader:
+    """Collects constants: `const` operations, and values written directly as arguments."""
+
+    def __init__(self, weights_dir: Path, source: Path) -> None:
+        self.constants: dict[str, Constant] = {}
+        self._weights_dir = weights_dir
+        self._source = source
+        self._blobs: dict[str, BlobFile] = {}
+
+    def add(self, name: str, value: Any) -> None:
+        dtype, shape = _tensor_type(value.type, self._source)
+        if value.WhichOneof("value") == "blobFileValue":
+            array = self._blob(value.blobFileValue.fileName).read(value.blobFileValue.offset)
+        else:
+            array = _immediate(value.immediateValue.tensor, dtype)
+        try:
+            self.constants[name] = _as_constant(array.reshape([size or 0 for size in shape]), dtype)
+        except ValueError as error:
+            raise ModelFileError(f"{self._source}: constant {name} does not fill its shape {shape}", _REMEDY) from error
+
+    def name_of(self, binding: Any, where: str) -> str:
+        """The variable an argument refers to; a value in its place becomes a constant of its own."""
+        if binding.WhichOneof("binding") == "name":
+            return str(binding.name)
+        name = f"{where}#{len(self.constants)}"
+        self.add(name, binding.value)
+        return name
+
+    def _blob(self, file_name: str) -> BlobFile:
+        name = file_name.rsplit("/", 1)[-1]
+        if name not in self._blobs:
+            self._blobs[name] = BlobFile(self._weights_dir / name)
+        return self._blobs[name]
+
+
+def _immediate(tensor: Any, dtype: str) -> Any:
+    """A tensor written into the protobuf itself; half precision is stored as raw bytes."""
+    field = tensor.WhichOneof("value")
+    if field == "bytes":
+        return np.frombuffer(tensor.bytes.values, _NUMPY_FLOATS.get(dtype, np.uint8))
+    values: Iterable[Any] = getattr(tensor, field).values if field else ()
+    return np.array(list(values), dtype=_NUMPY_FLOATS.get(dtype))
+
+
+def _as_constant(array: Any, dtype: str) -> Constant:
+    """Floats: a float32 tensor (a float where it is a scalar). The rest: Python values, nested lists for arrays."""
+    if dtype in _NUMPY_FLOATS and array.ndim:
+        tensor: Tensor = torch.from_numpy(array.astype(np.float32))
+        return tensor
+    return array.tolist()
