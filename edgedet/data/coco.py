@@ -1,8 +1,8 @@
 """COCO JSON: annotations/instances_<split>*.json, pictures in <split>2017 or <split> or images/.
 
 Format: cocodataset.org, "Data format", section 1 (object detection). `bbox` is (x, y, width, height) in continuous
-pixels from the top left corner. `iscrowd` and `area` are kept. Class ids are contiguous, in the order of the
-category ids.
+pixels from the top left corner. `iscrowd` and `area` are kept, and so is `difficult`, which
+edgedet.data.convert writes. Class ids are contiguous, in the order of the category ids.
 Also read: <split>/_annotations.coco.json with the pictures beside it.
 """
 
@@ -113,6 +113,7 @@ def _object(item: dict[str, Any], names: dict[int, str]) -> RawObject:
         xyxy=(x, y, x + width, y + height),
         where=f"annotation {item.get('id')}",
         given=", ".join(map(str, box)) if isinstance(box, list) else str(box),
+        difficult=bool(item.get("difficult", 0)),
         crowd=bool(item.get("iscrowd", 0)),
         area_px2=number(item.get("area")),
     )

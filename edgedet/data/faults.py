@@ -44,6 +44,7 @@ KINDS: dict[str, FaultKind] = {
     "duplicate_box": FaultKind("warning", "kept", "Delete one of the two."),
     "train_overlap": FaultKind("error", "kept", "Keep the picture in one split: figures measured on it mean nothing."),
     "split_overlap": FaultKind("warning", "kept", "Keep the picture in one split, unless the overlap is meant."),
+    "listed_twice": FaultKind("warning", "kept", "List each picture once; it counts twice otherwise."),
     "no_objects": FaultKind("warning", "kept", "Nothing, if the pictures are meant as background."),
     "not_listed": FaultKind("warning", "kept", "List the pictures in a split, or remove them."),
 }

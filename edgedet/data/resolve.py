@@ -15,7 +15,9 @@ from edgedet.data.turn import TURNS, Corners
 from edgedet.data.types import GroundTruth, Sample
 from edgedet.errors import DataError
 
-ROUNDING_PX = 1.0  # a box this far outside is a matter of counting from 0 or 1, not a wrong box
+_UNBOUNDED_WH = (1 << 20, 1 << 20)  # where no size is known, boxes are only judged for being boxes
+ROUNDING_PX = 1.0  # a box no further outside is a matter of counting from 0 or 1, not a wrong box
+_NORMALISED_ROUNDING_PX = 1e-2  # six decimals of a unit coordinate, on a side of 10,000 px
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,11 @@ def resolve(image: RawImage, class_ids: Mapping[str, int]) -> Resolved:
         image: what the reader found.
         class_ids: class name to class_id.
     """
-    try:
-        header = read_header(image.image_path)
-    except DataError as error:
-        kind = "unreadable_image" if image.image_path.exists() else "missing_image"
-        return Resolved(None, (fault(kind, image.annotation_path, error.what, remedy=error.remedy),))
+    header, faults = _usable_header(image)
+    usable = not faults
+    if usable and _in_stored_frame(image, header):
+        faults = [_not_turned(image, header)]
     width, height = header.shown_wh
-    if _size_differs(image, header):
-        return Resolved(None, (_size_fault(image, header),))
-    faults = [_not_turned(image, header)] if _in_stored_frame(image, header) else []
     kept: list[tuple[RawObject, int, Corners]] = []
     for item in image.objects:
         corners = _to_shown_px(item, image, header)
@@ -51,7 +49,19 @@ def resolve(image: RawImage, class_ids: Mapping[str, int]) -> Resolved:
         faults += found
         if all(f.effect == "kept" for f in found):
             kept.append((item, class_ids[item.class_name], _clip(corners, width, height)))
-    return Resolved(Sample(image.image_path, width, height, _ground_truth(kept)), tuple(faults))
+    sample = Sample(image.image_path, width, height, _ground_truth(kept)) if usable else None
+    return Resolved(sample, tuple(faults))
+
+
+def _usable_header(image: RawImage) -> tuple[ImageHeader, list[Fault]]:
+    """The picture's header; or the declared size, against which objects can still be judged, and what is wrong."""
+    declared = ImageHeader(image.declared_wh or _UNBOUNDED_WH)
+    try:
+        header = read_header(image.image_path)
+    except DataError as error:
+        kind = "unreadable_image" if image.image_path.exists() else "missing_image"
+        return declared, [fault(kind, image.annotation_path, error.what, remedy=error.remedy)]
+    return (declared, [_size_fault(image, header)]) if _size_differs(image, header) else (header, [])
 
 
 def _size_differs(image: RawImage, header: ImageHeader) -> bool:
@@ -98,9 +108,7 @@ def _judge(
         found.append(fault("unknown_class", image.annotation_path, message, item.where))
     if (verdict := _box_fault(corners, *header.shown_wh)) is not None:
         kind, words = verdict
-        size = "x".join(map(str, header.shown_wh))
-        message = f"box ({item.given}) {words}".replace("the picture", f"the picture of {size} px")
-        found.append(fault(kind, image.annotation_path, message, item.where))
+        found.append(fault(kind, image.annotation_path, f"box ({item.given}) {words}", item.where))
     return found
 
 
@@ -112,13 +120,12 @@ def _box_fault(corners: Corners, width: int, height: int) -> tuple[str, str] | N
     if not (x2 > x1 and y2 > y1):
         return "zero_size", "has no positive width and height"
     if _is_empty(_clip(corners, width, height)):
-        return "outside", "lies outside the picture"
+        return "outside", f"lies outside the picture of {width}x{height} px"
     overhang = max(-x1, -y1, x2 - width, y2 - height)
+    words = f"reaches {overhang:.4g} px outside the picture of {width}x{height} px"
     if overhang > ROUNDING_PX:
-        return "partly_outside", f"reaches {overhang:.4g} px outside the picture"
-    if overhang > 1e-3:  # less is the rounding of normalised coordinates
-        return "off_by_one", f"reaches {overhang:.4g} px outside the picture"
-    return None
+        return "partly_outside", words
+    return ("off_by_one", words) if overhang > _NORMALISED_ROUNDING_PX else None
 
 
 def _clip(corners: Corners, width: int, height: int) -> Corners:
