@@ -45,8 +45,13 @@ class Artifact:
 
     def to_json(self) -> dict[str, Any]:
         plain = {key: value for key, value in vars(self).items() if key not in ("path", "parity")}
-        return {"schema": SCHEMA, "file": self.path.name, **plain, "notes": list(self.notes), "parity": self.parity.to_json()}
-
+        return {
+            "schema": SCHEMA,
+            "file": self.path.name,
+            **plain,
+            "notes": list(self.notes),
+            "parity": self.parity.to_json(),
+        }
 
     @staticmethod
     def read(path: Path) -> Artifact:

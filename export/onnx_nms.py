@@ -1,10 +1,10 @@
 """The part of an ONNX file behind decoding: cut candidates, suppress, write four padded outputs of fixed shape.
 
-It is written in ONNX's own textual form, one line an operator, and joined to the traced network. It works on every image
-of a batch at once:
+It is written in ONNX's own textual form, one line an operator, and joined to the traced network. It works on every
+image of a batch at once:
 
-1. `nms_top`: only candidates go on, best first: score >= score_min, at most pre_topk of them. How many there are (`nms_k`)
-   is computed at run time, so an image with ten candidates pays for ten.
+1. `nms_top`: only candidates go on, best first: score >= score_min, at most pre_topk of them. How many there are
+   (`nms_k`) is computed at run time, so an image with ten candidates pays for ten.
 2. `nms_kept`: ONNX's NonMaxSuppression among them. A candidate has one class, so its score stands in the row of that
    class and the other rows hold zero.
 3. The operator gives (batch, class, candidate) triples in no useful order. Survivors keep their score in `nms_alive`,
@@ -31,8 +31,8 @@ suppress (float[batch,N,4] boxes, float[batch,N,C] scores) =>
 <
     int64[1] nms_axis1 = {{1}}, int64[1] nms_axis2 = {{2}}, int64[1] nms_last = {{-1}}, int64[2] nms_flat = {{0, -1}},
     int64[2] nms_image_and_candidate = {{0, 2}}, int64[1] nms_one = {{1}}, int64[1] nms_classes = {{{classes}}},
-    int64[1] nms_pre_topk = {{{pre_topk}}}, int64[1] nms_detections = {{{detections}}}, int64 nms_per_class = {{{detections}}},
-    int64[4] nms_pad_end = {{0, 0, 0, {detections}}}, float nms_zero = {{0.0}},
+    int64[1] nms_pre_topk = {{{pre_topk}}}, int64[1] nms_detections = {{{detections}}},
+    int64 nms_per_class = {{{detections}}}, int64[4] nms_pad_end = {{0, 0, 0, {detections}}}, float nms_zero = {{0.0}},
     float nms_iou_max = {{{iou_max}}}, float nms_score_below = {{{score_below}}}
 >
 """

@@ -53,7 +53,12 @@ def compare(reference: TorchRunner, runner: Runner, images: Iterable[UInt8Image]
     comparison = _Comparison(reference, runner, limits)
     for image in images:
         comparison.add(image)
-    depths = (comparison.heads_depth(), comparison.decoded_depth(), comparison.detections_depth(), Depth("accuracy", reason=_NO_DATA))
+    depths = (
+        comparison.heads_depth(),
+        comparison.decoded_depth(),
+        comparison.detections_depth(),
+        Depth("accuracy", reason=_NO_DATA),
+    )
     return ParityReport(runner.format, runner.precision, runner.runtime, comparison.images, depths)
 
 
@@ -113,7 +118,9 @@ class _Comparison:
             rows = expected.scores.max(axis=1) >= spec.nms.score_min  # only candidates can ever be seen
             self.boxes.append(box_errors_px(_to_px(expected.boxes_xyxy_unit[rows], spec), _to_px(got[rows], spec)))
         if actual.scores is not None:
-            self.scores.append(np.abs(_same_shape("scores", actual.scores, expected.scores, self.runner) - expected.scores))
+            self.scores.append(
+                np.abs(_same_shape("scores", actual.scores, expected.scores, self.runner) - expected.scores)
+            )
 
     def heads_depth(self) -> Depth:
         errors, checks, absent = {}, [], []
@@ -147,7 +154,10 @@ class _Comparison:
         if not seen:
             reason = f"nothing was found in {self.images} images; give images with objects (--data)"
             return Depth("detections", reason=reason, counts=out.counts())
-        errors = {"box_px": ErrorStats.of(np.array(out.box_errors_px)), "score": ErrorStats.of(np.array(out.score_errors))}
+        errors = {
+            "box_px": ErrorStats.of(np.array(out.box_errors_px)),
+            "score": ErrorStats.of(np.array(out.score_errors)),
+        }
         checks = (
             Check("missed", out.missed, 0),
             Check("extra", out.extra, 0),

@@ -1,9 +1,9 @@
 """Pairing a file's detections with the reference's, and telling faults from ties.
 
-Greedy suppression is discontinuous: when two overlapping boxes have scores 0.9000 and 0.8999, an error of 0.0002 swaps the
-winner and everything that follows from it. Such differences are counted as "borderline", with a limit on their share. A
-difference is borderline only when the reference itself has that candidate (same box, class and score within the
-tolerances) and its own decision about it hung on less than the tolerances. Anything else is a fault.
+Greedy suppression is discontinuous: when two overlapping boxes have scores 0.9000 and 0.8999, an error of 0.0002 swaps
+the winner and everything that follows from it. Such differences are counted as "borderline", with a limit on their
+share. A difference is borderline only when the reference itself has that candidate (same box, class and score within
+the tolerances) and its own decision about it hung on less than the tolerances. Anything else is a fault.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FULL_ERROR_SIDE_PX = 64.0
 
 @dataclass(frozen=True)
 class Found:
-    """Detections of one image: boxes (M, 4) in pixels of the network input, not clipped; scores (M,), class ids (M,)."""
+    """Detections of one image: boxes (M, 4) in pixels of the network input, not clipped; scores and class ids (M,)."""
 
     boxes_xyxy_px: FloatArray
     scores: FloatArray
@@ -72,12 +72,14 @@ def box_errors_px(a_xyxy_px: FloatArray, b_xyxy_px: FloatArray) -> FloatArray:
     return errors
 
 
-def match(reference: Found, found: Found, candidates: Candidates, nms: NmsSpec, limits: Tolerance, into: Outcome) -> None:
+def match(
+    reference: Found, found: Found, candidates: Candidates, nms: NmsSpec, limits: Tolerance, into: Outcome
+) -> None:
     """Compare one image and add to `into`.
 
-    Pairs of one class are made greedily from the highest IoU down to 0.5. What is left over, and pairs further apart than
-    the limits, is missed or extra, or borderline where a tie explains it. A pair that no tie explains stays a pair,
-    so that its error is seen.
+    Pairs of one class are made greedily from the highest IoU down to 0.5. What is left over, and pairs further apart
+    than the limits, is missed or extra, or borderline where a tie explains it. A pair that no tie explains stays a
+    pair, so that its error is seen.
     """
     overlaps = iou(reference.boxes_xyxy_px, found.boxes_xyxy_px)
     same_class = reference.class_ids[:, None] == found.class_ids[None, :]
@@ -132,25 +134,36 @@ class _Ties:
     """Which missed and extra detections of one image hang on differences below the limits."""
 
     def __init__(
-        self, reference: Found, found: Found, candidates: Candidates, nms: NmsSpec, limits: Tolerance,
-        missed: BoolArray, extra: BoolArray,
+        self,
+        reference: Found,
+        found: Found,
+        candidates: Candidates,
+        nms: NmsSpec,
+        limits: Tolerance,
+        missed: BoolArray,
+        extra: BoolArray,
     ) -> None:
         self.nms, self.limits = nms, limits
         self.missed, self.extra = missed, extra
         self.reference, self.found = reference, found
-        self.genuine = np.array([self._is_genuine(i, candidates) if extra[i] else True for i in range(len(found))], np.bool_)
+        self.genuine = np.array(
+            [self._is_genuine(i, candidates) if extra[i] else True for i in range(len(found))], np.bool_
+        )
         self.floor = self._candidate_floor(candidates)
 
     def explain(self) -> tuple[BoolArray, BoolArray]:
-        """Flags over the reference's and the file's detections. A tie may cause others, so repeat until nothing changes."""
+        """Flags over the reference's and the file's detections. A tie may cause others: repeat until nothing changes."""
         missed_tie = self.missed & self._near_cut(self.reference.scores, self.found.scores)
         extra_tie = self.extra & self.genuine & self._near_cut(self.found.scores, self.reference.scores)
         while True:
             missed_next = missed_tie | (
-                self.missed & self._suppression_in_doubt(self.reference, self.found, self.extra & self.genuine, extra_tie)
+                self.missed
+                & self._suppression_in_doubt(self.reference, self.found, self.extra & self.genuine, extra_tie)
             )
             extra_next = extra_tie | (
-                self.extra & self.genuine & self._suppression_in_doubt(self.found, self.reference, self.missed, missed_tie)
+                self.extra
+                & self.genuine
+                & self._suppression_in_doubt(self.found, self.reference, self.missed, missed_tie)
             )
             if (missed_next == missed_tie).all() and (extra_next == extra_tie).all():
                 return missed_next, extra_next
@@ -164,7 +177,7 @@ class _Ties:
         return near
 
     def _suppression_in_doubt(self, lost: Found, other: Found, unmatched: BoolArray, tied: BoolArray) -> BoolArray:
-        """For each of `lost`: does `other` hold a box that suppresses it only narrowly, in its stead, or due to a tie?"""
+        """For each of `lost`: does `other` hold a box that suppresses it narrowly, in its stead, or due to a tie?"""
         if not len(lost) or not len(other):
             return np.zeros(len(lost), dtype=np.bool_)
         overlaps = iou(lost.boxes_xyxy_px, other.boxes_xyxy_px)

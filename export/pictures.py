@@ -10,7 +10,7 @@ _SIZES_HW = ((240, 320), (300, 200), (97, 131), (180, 180))
 
 
 def generated_pictures() -> list[UInt8Image]:
-    """Four RGB pictures of different shapes: gradients, discs and rectangles of all sizes, and noise. Always the same."""
+    """Four RGB pictures of different shapes: gradients, discs, squares of all sizes, and noise. Always the same."""
     return [_picture(np.random.default_rng(seed), *size) for seed, size in enumerate(_SIZES_HW)]
 
 

@@ -50,7 +50,7 @@ def export_model(
         images: (H, W, 3) uint8 RGB for the comparison; None uses generated pictures.
 
     Returns:
-        One Artifact a format, in the order asked for. A comparison that failed is in `Artifact.parity`; it raises nothing.
+        One Artifact a format, in the order asked for. A comparison that failed raises nothing: see `Artifact.parity`.
 
     Raises:
         ExportError: a format cannot express what was asked for; nothing was converted then.
@@ -107,7 +107,12 @@ def _plan(
 
 
 def _export_one(
-    network: nn.Module, spec: DetectorSpec, model: Path, row: Format, options: ExportOptions, out: Path,
+    network: nn.Module,
+    spec: DetectorSpec,
+    model: Path,
+    row: Format,
+    options: ExportOptions,
+    out: Path,
     pictures: list[UInt8Image],
 ) -> Artifact:
     """Convert, reload, compare; file and JSON appear together, or neither."""
@@ -130,7 +135,14 @@ def _describe(
 ) -> Artifact:
     sha256, size = file_digest(written)
     return Artifact(
-        path=path, format=row.name, precision=card.precision, spec_digest=card.spec.digest(),
-        weights_sha256=card.weights_sha256, file_sha256=sha256, size_bytes=size, tool_versions=tool_versions(row),
-        notes=tuple(notes), parity=parity,
+        path=path,
+        format=row.name,
+        precision=card.precision,
+        spec_digest=card.spec.digest(),
+        weights_sha256=card.weights_sha256,
+        file_sha256=sha256,
+        size_bytes=size,
+        tool_versions=tool_versions(row),
+        notes=tuple(notes),
+        parity=parity,
     )

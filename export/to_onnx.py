@@ -1,9 +1,9 @@
 """ONNX: the traced network and decoder, then NonMaxSuppression, in one file that needs nothing but ONNX Runtime.
 
-Input `image`: float32 (B, 3, H, W), RGB, 0..255 (normalisation is inside). Outputs, padded with zeros to a fixed shape:
-`num_detections` (B, 1) int32, `detection_boxes` (B, D, 4) float32 xyxy in 0..1 of the input, `detection_scores` (B, D)
-float32, best first, `detection_classes` (B, D) int32. The tensors `box_codes`, `logits`, `boxes` and `scores` keep these
-names inside the graph.
+Input `image`: float32 (B, 3, H, W), RGB, 0..255 (normalisation is inside). Outputs, padded with zeros to a fixed
+shape: `num_detections` (B, 1) int32, `detection_boxes` (B, D, 4) float32 xyxy in 0..1 of the input, `detection_scores`
+(B, D) float32, best first, `detection_classes` (B, D) int32. The tensors `box_codes`, `logits`, `boxes` and `scores`
+keep these names inside the graph.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ def notes(spec: DetectorSpec, options: ExportOptions) -> list[str]:
     batch = "any number of images" if options.dynamic_batch else "1 image"
     found = [
         f"opset {OPSET}, IR version {IR_VERSION}: ONNX Runtime 1.17 or newer",
-        f"input `{INPUT}`: float32 NCHW, RGB 0..255, {spec.input.width}x{spec.input.height} px, {batch}; not normalised",
+        f"input `{INPUT}`: float32 NCHW, RGB 0..255, {spec.input.width} px wide, {spec.input.height} px high, {batch}; "
+        "the file normalises",
     ]
     if spec.input.resize == "letterbox":
         found.append(
-            f"the app must letterbox: scale the image to fit, centre it, fill the rest with grey {spec.input.pad_value}, "
-            "and undo this for the boxes"
+            "the app must letterbox: scale the image to fit, centre it, fill the rest with grey "
+            f"{spec.input.pad_value}, and undo this for the boxes"
         )
     return found
 
@@ -126,9 +127,10 @@ def _trace(deployable: Deployable, options: ExportOptions) -> onnx.ModelProto:
 
 def _without_origins(traced: onnx.ModelProto) -> onnx.ModelProto:
     """Source lines and file paths of this machine do not belong into a file that ships."""
-    for proto in (*traced.graph.node, *traced.graph.input, *traced.graph.output, *traced.graph.value_info, *traced.graph.initializer):
+    graph = traced.graph
+    for proto in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del proto.metadata_props[:]
-    del traced.metadata_props[:], traced.graph.metadata_props[:], traced.functions[:]
+    del traced.metadata_props[:], graph.metadata_props[:], traced.functions[:]
     return traced
 
 

@@ -1,7 +1,7 @@
 """How far an exported file may be from model.pt: one table, a row for each format and precision.
 
-Errors of heads are in standard deviations of the reference's tensor, of boxes in pixels of the network input, of scores in
-0..1. The numbers are about three times what small and trained networks showed; a wrong constant, order or scale is
+Errors of heads are in standard deviations of the reference's tensor, of boxes in pixels of the network input, of scores
+in 0..1. The numbers are about three times what small and trained networks showed; a wrong order, sign or scale is
 hundreds of times larger.
 """
 
@@ -21,7 +21,7 @@ class Tolerance:
         box_px: maximum error of a box corner, in pixels, for a box of up to 64 px; larger boxes may err in proportion.
         score: maximum error of a score.
         iou: suppression is in doubt where IoU is nearer to iou_max than this.
-        borderline_share: at most this share of detections may differ for a reason that is a tie within the limits above.
+        borderline_share: at most this share of detections may differ because of a tie within the limits above.
         coco_ap: maximum change of COCO AP, up or down.
     """
 
@@ -35,7 +35,7 @@ class Tolerance:
 
 
 _FP32 = Tolerance(head_p99=1e-4, head_max=1e-3, box_px=0.02, score=2e-4, iou=1e-3, borderline_share=0.02, coco_ap=0.002)
-_FP16 = Tolerance(head_p99=0.01, head_max=0.05, box_px=0.5, score=0.01, iou=0.02, borderline_share=0.10, coco_ap=0.005)
+_FP16 = Tolerance(head_p99=0.08, head_max=0.3, box_px=0.5, score=0.06, iou=0.02, borderline_share=0.10, coco_ap=0.005)
 
 TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("torch", "fp32"): _FP32,
