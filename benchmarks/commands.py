@@ -1,0 +1,110 @@
+"""`edgedet bench`, `edgedet report` and `edgedet demo`: thin functions over the Python API of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgedet.benchmarks.latency import Latency, NotRun
+
+
+def register(app: typer.Typer) -> None:
+    app.command("bench")(bench_command)
+
+
+def bench_command(
+    models: list[Path] = typer.Argument(..., metavar="MODEL...", help=".pt, .onnx, .tflite or .mlpackage files."),
+    threads: int | None = typer.Option(None, "--threads", min=1, help="CPU threads; default: the runtime's choice."),
+    data: Path | None = typer.Option(None, "--data", help="Data set whose pictures are shown to the models."),
+    split: str = typer.Option("test", "--split", help="Split of --data: train, val, trainval or test."),
+    images: Path | None = typer.Option(None, "--images", metavar="FOLDER", help="Or a folder of pictures."),
+    seconds: float = typer.Option(3.0, "--seconds", min=0.1, help="Length of the steady phase of each file."),
+    json: Path | None = typer.Option(None, "--json", metavar="FILE", help="Also write all samples as JSON."),
+) -> None:
+    """Time model files on this host: load, first image, and steady state with p50, p90 and p99.
+
+    Each file runs in a process of its own, batch 1. Without --data or --images, generated pictures are shown. A file
+    that could not be timed reads "not run" with the reason, and the exit code is 1.
+
+    \b
+    Example:
+      edgedet bench run/model.onnx run/model.tflite --threads 1 --data my_photos --json latency.json
+    """
+    from rich.console import Console
+
+    from edgedet.benchmarks.harness import Budget, find_images, measure_each
+    from edgedet.benchmarks.latency import NotRun, results_json
+    from edgedet.data import read_dataset
+    from edgedet.errors import ConfigError
+    from edgedet.files import write_json
+
+    if data is not None and images is not None:
+        raise ConfigError("--data and --images are both given", "Leave one of them out.")
+    pictures = [sample.image_path for sample in read_dataset(data, split).samples] if data else []
+    if images is not None:
+        pictures = find_images(images)
+    results = measure_each(models, pictures, threads, Budget(seconds=seconds))
+    if json is not None:
+        write_json(json, results_json(results))
+    console = Console()
+    console.print(_bench_table(results))
+    for line in _bench_remarks(results):
+        console.print(line, highlight=False, soft_wrap=True)
+    if any(isinstance(result, NotRun) for result in results):
+        raise typer.Exit(1)
+
+
+def _bench_table(results: list[Latency | NotRun]) -> Table:
+    from rich.table import Table
+
+    from edgedet.benchmarks.latency import NotRun
+
+    table = Table(title="Latency on this host, batch 1, milliseconds", title_justify="left")
+    table.add_column("file", overflow="fold")
+    table.add_column("runtime", overflow="fold")
+    for name in ("load", "first", "p50", "p90", "p99", "pre + file + post"):
+        table.add_column(name, justify="right")
+    for result in results:
+        name = Path(result.artifact).name
+        if isinstance(result, NotRun):
+            table.add_row(name, "[yellow]not run[/]")
+        else:
+            table.add_row(f"{name}\n{result.precision}, {result.file_bytes / 1e6:.2f} MB", *_bench_cells(result))
+    return table
+
+
+def _bench_cells(result: Latency) -> list[str]:
+    runtime = result.runtime if result.is_device_latency else f"{result.runtime}\n[yellow]not a device latency[/]"
+    steady = result.steady
+    numbers = (result.load_ms, result.first_ms, steady.p50_ms, steady.p90_ms, steady.p99_ms)
+    stages = " + ".join(f"{result.stages[name].p50_ms:.1f}" for name in ("preprocess", "inference", "postprocess"))
+    return [runtime, *(f"{number:.1f}" for number in numbers), stages]
+
+
+def _bench_remarks(results: list[Latency | NotRun]) -> list[str]:
+    """What a reader must know to trust the numbers, and the reasons of what was not run."""
+    from edgedet.benchmarks.latency import NotRun
+
+    lines = []
+    for result in results:
+        if isinstance(result, NotRun):
+            lines.append(f"not run: {result.reason}")
+    measured = [result for result in results if not isinstance(result, NotRun)]
+    if measured:
+        host, images = measured[0].environment, measured[0].images
+        threads = f"{host.threads} threads" if host.threads else "the runtime's own number of threads"
+        lines.append(f"{host.cpu}, {host.usable_cores} cores, {threads}, {host.os}")
+        lines.append(
+            f"{len(images.sizes_wh_px)} {images.source} pictures; scores from {measured[0].score_min:g} enter NMS"
+        )
+        load = max(max(result.environment.load_average_1m) for result in measured)
+        if load > host.usable_cores:
+            lines.append(
+                f"The host was busy (load average {load:.1f}): expect noise, and measure again when it is idle."
+            )
+    return lines
