@@ -31,7 +31,7 @@ _VERSIONS = {"DEQUANTIZE": 3}  # 3 is the first that reads float16; every other 
 
 
 class Graph:
-    """One subgraph, its constants and its metadata. Tensors are named or given by index.
+    """One subgraph, its constants and its metadata. Tensors are given by index, see `tensor`.
 
     Args:
         model: an unpacked flatbuffer (`Graph.parse`), or an empty one (`Graph.empty`); it is changed in place.
@@ -175,14 +175,6 @@ class Graph:
         signature.inputs, signature.outputs = _tensor_maps(inputs), _tensor_maps(outputs)
         self.model.signatureDefs = [signature]
 
-    def metadata(self, name: str) -> bytes | None:
-        """The metadata entry of that name, None where there is none."""
-        for entry in self.model.metadata or ():
-            if entry.name == name.encode():
-                data = self.model.buffers[entry.buffer].data
-                return b"" if data is None else bytes(data)
-        return None
-
     def add_metadata(self, name: str, data: bytes) -> None:
         entry = schema.MetadataT()
         entry.name, entry.buffer = name.encode(), self.add_buffer(data)
@@ -195,6 +187,17 @@ class Graph:
         builder = flatbuffers.Builder(size + 2**20)
         builder.Finish(self.model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
+
+
+def metadata_entry(data: bytes, name: str) -> bytes | None:
+    """The metadata entry of that name of an intact flatbuffer, None where there is none; reads nothing else of it."""
+    model = schema.Model.GetRootAs(data, 0)
+    for index in range(model.MetadataLength()):
+        entry = model.Metadata(index)
+        if entry.Name() == name.encode():
+            buffer = model.Buffers(entry.Buffer())
+            return bytes(buffer.DataAsNumpy()) if buffer.DataLength() else b""
+    return None
 
 
 _BUILTIN_NAMES: dict[int, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}

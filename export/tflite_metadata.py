@@ -11,6 +11,7 @@ import io
 import zipfile
 import zlib
 
+from edgedet.export.tflite_graph import IDENTIFIER
 from edgedet.export.tflite_metadata_schema import Fields
 from edgedet.spec import DetectorSpec, InputSpec
 
@@ -96,20 +97,22 @@ def append_files(flatbuffer: bytes, class_names: tuple[str, ...]) -> bytes:
     return stream.getvalue()
 
 
-def check_files(data: bytes) -> None:
-    """Find damage before native code, which trusts what it reads, gets the file.
+def check_file(data: bytes) -> None:
+    """Find damage before anything parses the flatbuffer: native code trusts what it reads.
 
     Raises:
-        ValueError: the appended archive is missing or cut, or the flatbuffer is not the one that was exported.
+        ValueError: not a TFLite file, without edgedet's checksum, or not the bytes that were exported.
     """
+    if data[4:8] != IDENTIFIER:
+        raise ValueError("it is no TFLite flatbuffer")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             expected = archive.read(CHECKSUM_FILE).decode().strip()
             size = min(entry.header_offset for entry in archive.infolist())
     except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, ValueError, RuntimeError) as error:
-        raise ValueError("its appended files are missing or cut") from error
+        raise ValueError("its checksum is missing: it was cut short, or exported by something else") from error
     if f"{zlib.crc32(memoryview(data)[:size]):08x}" != expected:
-        raise ValueError("its content was changed after export")
+        raise ValueError("its bytes are not those that were exported")
 
 
 def read_labels(data: bytes) -> tuple[str, ...]:

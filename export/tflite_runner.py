@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +19,8 @@ from torch import Tensor
 from edgedet.decode import Decoder
 from edgedet.errors import ModelFileError
 from edgedet.export.card import KEY, FileCard
-from edgedet.export.tflite_graph import Graph
-from edgedet.export.tflite_metadata import check_files
+from edgedet.export.tflite_graph import Graph, metadata_entry
+from edgedet.export.tflite_metadata import check_file
 from edgedet.export.tflite_postprocess import ANCHORS
 from edgedet.preprocess import normalise
 from edgedet.runner import Float32Array, HeadOutputs, Runner, UnitDetections
@@ -25,6 +29,7 @@ from edgedet.runner import Float32Array, HeadOutputs, Runner, UnitDetections
 BOX_CODES, LOGITS, DELTAS, SCORES = "box_codes", "logits", "deltas", "class_scores"
 _HEADS = (BOX_CODES, LOGITS, DELTAS, SCORES)
 _SWAP_XY = (1, 0, 3, 2)
+_NOTICE = b"INFO: Created TensorFlow Lite XNNPACK delegate"
 
 
 class TfliteRunner(Runner):
@@ -41,8 +46,7 @@ class TfliteRunner(Runner):
         super().__init__(path, card.spec, format="tflite", precision=card.precision, runtime=runtime)
         self.threads = threads
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            self._interpreter = _interpreter(threads, model_path=str(path))
         except (ValueError, RuntimeError) as error:
             raise ModelFileError(f"{path}: {runtime} refuses it ({error})", "Export the model again.") from error
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
@@ -83,9 +87,36 @@ class TfliteRunner(Runner):
         decoder.priors_cxcywh = torch.from_numpy(anchors[:, _SWAP_XY].copy())
         image = int(graph.main.inputs[0])
         graph.set_signature({"image": image}, {name: graph.tensor(name) for name in _HEADS})
-        interpreter = Interpreter(model_content=graph.to_bytes(), num_threads=self.threads)
+        return _interpreter(self.threads, model_content=graph.to_bytes()), decoder
+
+
+def _interpreter(threads: int | None, **model: Any) -> Any:
+    """An interpreter that is ready to run; `model` is model_path or model_content."""
+    with _without_notice():
+        interpreter = Interpreter(num_threads=threads, **model)
         interpreter.allocate_tensors()
-        return interpreter, decoder
+    return interpreter
+
+
+@contextmanager
+def _without_notice() -> Iterator[None]:
+    """Drop the line by which XNNPACK announces itself on stderr, in the midst of progress bars; pass on all else."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a program without stderr has nothing to keep clean
+        yield
+        return
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            written.seek(0)
+            for line in written:
+                if not line.startswith(_NOTICE):
+                    os.write(2, line)
 
 
 def open_runner(path: Path, threads: int | None = None) -> TfliteRunner:
@@ -105,12 +136,10 @@ def read_card(path: Path) -> FileCard:
     """
     try:
         data = path.read_bytes()
-        graph = Graph.parse(data)
-        text = graph.metadata(KEY)
-        card = FileCard.from_json(text.decode() if text is not None else None, str(path))
-        check_files(data)
+        check_file(data)
+        text = metadata_entry(data, KEY)
     except (OSError, ValueError) as error:
         raise ModelFileError(
-            f"{path}: not a readable .tflite of edgedet ({error})", "Copy it again, or export it with `edgedet export`."
+            f"{path}: not a .tflite that edgedet can run ({error})", "Copy or export it again with `edgedet export`."
         ) from error
-    return card
+    return FileCard.from_json(text.decode() if text is not None else None, str(path))

@@ -44,8 +44,9 @@ def notes(spec: DetectorSpec, options: ExportOptions) -> list[str]:
     """What the app must know or do."""
     image = spec.input
     found = [
-        f"input `{_INPUT}`: float32 (1, {image.height}, {image.width}, 3), RGB, (value - {image.mean:g}) / "
-        f"{image.std:g}; the Task Library and MediaPipe do this from the file's metadata, an app that runs the interpreter must do it",
+        f"input `{_INPUT}`: float32 (1, {image.height}, {image.width}, 3), RGB, "
+        f"(value - {image.mean:g}) / {image.std:g}; the Task Library and MediaPipe do this from the file's metadata, "
+        "an app that runs the interpreter itself must do it",
         "outputs: boxes as (ymin, xmin, ymax, xmax) in 0..1 of the input, not clipped to it; class indices as floats; "
         "scores; the number of detections, and rows from that number on hold nothing",
     ]
@@ -109,7 +110,8 @@ def _name_tensors(graph: Graph) -> None:
 @contextmanager
 def _quiet_converter() -> Iterator[None]:
     """No progress lines on stdout and no native chatter on stderr; errors still come through."""
-    wanted = {"LITERT_TORCH_SHOW_PROGRESS": "n", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    # The last one silences a notice of a native library that respects no log level; nothing here computes with it.
+    wanted = {"LITERT_TORCH_SHOW_PROGRESS": "n", "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
     before = {key: os.environ.get(key) for key in wanted}
     os.environ.update({key: value for key, value in wanted.items() if before[key] is None})
     logger = logging.getLogger("torch.utils._pytree")  # warns about an enum of torchao's, at import
