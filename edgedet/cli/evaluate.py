@@ -49,26 +49,21 @@ def evaluate_command(
 
     result = evaluate(load(model, threads), read_dataset(data, split), max_images=max_images)
     console = Console()
+    typer.echo(f"{result.source.artifact} ({result.source.precision}, {result.source.runtime})")
     console.print(_table(result))
-    console.print(_sizes_line(result), highlight=False)
+    typer.echo(_remarks(result))
     if json is not None:
         write_json(json, result.to_json())
     if plots is not None:
         for path in _draw(result, plots):
-            console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+            typer.echo(f"wrote {path}")
 
 
 def _table(result: EvalResult) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    source, data = result.source, result.dataset
-    table = Table(title=f"{source.artifact}\n{source.precision}, {source.runtime}", title_justify="left")
-    table.caption = (
-        f"{len(data)} images of {data.root}, split {data.split}. Accuracy at the file's own score threshold "
-        f"{source.score_min:g}. {result.wall_s:.1f} s."
-    )
-    table.caption_justify = "left"
-    table.add_column("class")
+    table = Table("class")
     for name in ("objects", "AP", "AP50", "AP75", "VOC07", "VOC10"):
         table.add_column(name, justify="right")
     overall = {**result.metrics, "voc07": result.metrics["voc07_map"], "voc10": result.metrics["voc10_map"]}
@@ -76,13 +71,21 @@ def _table(result: EvalResult) -> Table:
     table.add_row("all", str(total), *(_number(overall[column]) for column in _COLUMNS), style="bold", end_section=True)
     for name, values in result.per_class.items():
         row = {**values, "voc07": values["voc07_ap"], "voc10": values["voc10_ap"]}
-        table.add_row(name, str(int(values["objects"])), *(_number(row[column]) for column in _COLUMNS))
+        table.add_row(escape(name), str(int(values["objects"])), *(_number(row[column]) for column in _COLUMNS))
     return table
 
 
-def _sizes_line(result: EvalResult) -> str:
-    parts = (f"{size} {_number(result.metrics[f'coco_ap_{size}'])}" for size in ("small", "medium", "large"))
-    return f"AP by object size: {', '.join(parts)}. AR with 100 detections: {_number(result.metrics['coco_ar100'])}."
+def _remarks(result: EvalResult) -> str:
+    data, sizes = result.dataset, ("small", "medium", "large")
+    by_size = ", ".join(f"{size} {_number(result.metrics[f'coco_ap_{size}'])}" for size in sizes)
+    lines = [
+        f"AP by object size: {by_size}. AR with 100 detections: {_number(result.metrics['coco_ar100'])}.",
+        f"{len(data)} images of {data.root}, split {data.split}, in {result.wall_s:.1f} s. "
+        f"Accuracy at the file's own score threshold {result.source.score_min:g}.",
+    ]
+    if data.left_out:
+        lines.append(f"{len(data.left_out)} annotations cannot be used; `edgedet data check {data.root}` lists them.")
+    return "\n".join(lines)
 
 
 def _number(value: float) -> str:
