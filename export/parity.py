@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet.errors import EdgedetError
+from edgedet.export.card import CardRunner
 from edgedet.export.parity_match import Candidates, Found, Outcome, box_errors_px, match
 from edgedet.export.parity_report import Check, Depth, ErrorStats, ParityReport
 from edgedet.export.tolerances import Tolerance, tolerance_of
+from edgedet.model_file import weights_sha256
 from edgedet.preprocess import UInt8Image, to_network_pixels
 from edgedet.runner import HeadOutputs, Runner, UnitDetections
 from edgedet.spec import DetectorSpec
@@ -41,14 +43,10 @@ def compare(reference: TorchRunner, runner: Runner, images: Iterable[UInt8Image]
         images: (H, W, 3) uint8 RGB.
 
     Raises:
-        EdgedetError: the file's spec is not that of the model, so that a comparison means nothing.
+        EdgedetError: the file's spec or weights are not those of the model: a comparison would mean nothing.
     """
     reference = reference.with_nms(runner.spec.nms)
-    if differences := spec_differences(reference.spec, runner.spec):
-        raise EdgedetError(
-            f"{runner.path}: exported from another model than {reference.path} ({', '.join(differences)} differ)",
-            "Compare it with the model.pt it came from, or export again.",
-        )
+    _refuse_other_origin(reference, runner)
     limits = tolerance_of(runner.format, runner.precision)
     comparison = _Comparison(reference, runner, limits)
     for image in images:
@@ -62,21 +60,29 @@ def compare(reference: TorchRunner, runner: Runner, images: Iterable[UInt8Image]
     return ParityReport(runner.format, runner.precision, runner.runtime, comparison.images, depths)
 
 
-def spec_differences(a: DetectorSpec, b: DetectorSpec) -> list[str]:
-    """Names of the parts of two specs that differ."""
-    left, right = a.to_dict(), b.to_dict()
-    return [key for key in left if left[key] != right[key]]
+def _refuse_other_origin(reference: TorchRunner, runner: Runner) -> None:
+    """Spec and weights that the file names must be those of the model."""
+    remedy = "Compare it with the model.pt it came from, or export again."
+    expected, actual = reference.spec.to_dict(), runner.spec.to_dict()
+    if differences := [key for key in expected if expected[key] != actual[key]]:
+        raise EdgedetError(
+            f"{runner.path}: its spec is not that of {reference.path} ({', '.join(differences)} differ)", remedy
+        )
+    if isinstance(runner, CardRunner) and runner.card.weights_sha256 != weights_sha256(reference.model.state_dict()):
+        raise EdgedetError(f"{runner.path}: was exported from other weights than {reference.path} holds", remedy)
 
 
 def accuracy_depth(reference: EvalResult, found: EvalResult, limits: Tolerance) -> Depth:
     """The change in average precision from model.pt to the file, over the same images."""
-    values = {}
+    values: dict[str, float] = {}
     for name, before in reference.metrics.items():
         after = found.metrics[name]
-        if before is not None and after is not None:
+        if np.isfinite(before) and np.isfinite(after):
             values |= {f"{name}_model": before, f"{name}_file": after, f"{name}_change": after - before}
-    change = abs(values["coco_ap_change"]) if "coco_ap_change" in values else float("nan")
-    return Depth("accuracy", (Check("change in COCO AP", change, limits.coco_ap),), values=values)
+    if "coco_ap_change" not in values:
+        return Depth("accuracy", reason="the data set has no object that counts", values=values)
+    change = Check("change in COCO AP", abs(values["coco_ap_change"]), limits.coco_ap)
+    return Depth("accuracy", (change,), values=values)
 
 
 class _Comparison:

@@ -152,7 +152,7 @@ class _Ties:
         self.floor = self._candidate_floor(candidates)
 
     def explain(self) -> tuple[BoolArray, BoolArray]:
-        """Flags over the reference's and the file's detections. A tie may cause others: repeat until nothing changes."""
+        """Flags over the reference's and the file's detections. A tie may cause others: repeat until done."""
         missed_tie = self.missed & self._near_cut(self.reference.scores, self.found.scores)
         extra_tie = self.extra & self.genuine & self._near_cut(self.found.scores, self.reference.scores)
         while True:
