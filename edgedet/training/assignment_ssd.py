@@ -1,0 +1,99 @@
+"""Which priors shall find which objects: the matching of the SSD paper, section 2.2."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from edgedet.boxes import box_area, cxcywh_to_xyxy, iou_matrix
+from edgedet.training.targets import Targets
+
+_COVERED = 0.5  # share of a prior that must lie in an ignored object for the prior to be left alone
+
+
+class SsdAssignment(NamedTuple):
+    """For each prior of each image: object (B, N) int64, the index of its object, -1 for background;
+    left_alone (B, N) bool, priors that are neither positive nor may be negative.
+    """
+
+    object: Tensor
+    left_alone: Tensor
+
+
+def assign(targets: Targets, priors_cxcywh: Tensor, iou_match: float) -> SsdAssignment:
+    """First each object gets its best prior, then each other prior the object it overlaps best, if IoU >= iou_match.
+
+    In the first step no two objects share a prior: the pair with the largest IoU is made first (as SSD's own code does).
+    Crowd and difficult objects are not matched, and priors that they cover are left alone.
+
+    Args:
+        targets: objects of B images in 0..1.
+        priors_cxcywh: (N, 4) in 0..1.
+        iou_match: threshold of the second step.
+    """
+    batch, most = targets.class_ids.shape
+    priors_xyxy = cxcywh_to_xyxy(priors_cxcywh)
+    if most == 0:
+        nothing = torch.full((batch, len(priors_xyxy)), -1, device=priors_xyxy.device)
+        return SsdAssignment(nothing, torch.zeros_like(nothing, dtype=torch.bool))
+    iou = iou_matrix(targets.boxes_xyxy_unit.flatten(0, 1), priors_xyxy).view(batch, most, -1)
+    iou = torch.where(targets.trained_on[..., None], iou, 0.0)
+    best_iou, best_object = iou.max(dim=1)
+    matched = torch.where(best_iou >= iou_match, best_object, -1)
+    image, row, prior = _best_priors(iou)
+    matched[image, prior] = row
+    covered = _covered(targets, priors_xyxy)
+    return SsdAssignment(matched, covered & (matched < 0))
+
+
+def _best_priors(iou: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(image, object, prior) triples, one for each object that overlaps a prior; no prior twice in an image.
+
+    Args:
+        iou: (B, M, N), rows of objects that are not matched all 0.
+    """
+    best_iou, best_prior = iou.max(dim=2)
+    image, row = torch.nonzero(best_iou > 0, as_tuple=True)
+    prior = best_prior[image, row]
+    slots, counts = torch.unique(image * iou.shape[2] + prior, return_counts=True)
+    for crowded in torch.unique(slots[counts > 1] // iou.shape[2]).tolist():
+        rows, priors = _greedy_pairs(iou[crowded])
+        keep = image != crowded
+        image = torch.cat((image[keep], torch.full_like(rows, crowded)))
+        row, prior = torch.cat((row[keep], rows)), torch.cat((prior[keep], priors))
+    return image, row, prior
+
+
+def _greedy_pairs(iou: Tensor) -> tuple[Tensor, Tensor]:
+    """(M, N) to rows and columns of pairs: the largest entry, then the largest in the other rows and columns, ..."""
+    left = iou.clone()
+    pairs = []
+    for _ in range(len(left)):
+        value, flat = left.flatten().max(dim=0)
+        if value <= 0:
+            break
+        row, column = divmod(int(flat), left.shape[1])
+        pairs.append((row, column))
+        left[row], left[:, column] = 0, 0
+    rows, columns = torch.tensor(pairs, device=iou.device).unbind(1)
+    return rows, columns
+
+
+def _covered(targets: Targets, priors_xyxy: Tensor) -> Tensor:
+    """(B, N) bool: an ignored object covers at least half of the prior."""
+    batch = len(targets.class_ids)
+    result = torch.zeros(batch, len(priors_xyxy), dtype=torch.bool, device=priors_xyxy.device)
+    for image in torch.nonzero(targets.left_alone.any(dim=1)).flatten().tolist():
+        boxes = targets.boxes_xyxy_unit[image][targets.left_alone[image]]
+        result[image] = (covered_share(priors_xyxy, boxes) >= _COVERED).any(dim=1)
+    return result
+
+
+def covered_share(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
+    """(M, 4) and (N, 4) to (M, N): intersection over the area of a, as COCO measures overlap with a crowd."""
+    low = torch.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
+    high = torch.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
+    sides = (high - low).clamp(min=0)
+    return sides[..., 0] * sides[..., 1] / box_area(a_xyxy)[:, None].clamp(min=torch.finfo(a_xyxy.dtype).tiny)

@@ -1,0 +1,51 @@
+"""The order of images: a function of seed and epoch, so that a resumed run sees what an uninterrupted one would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import Sampler
+
+
+class SampleKey(NamedTuple):
+    """One image of one epoch."""
+
+    epoch: int
+    index: int
+
+
+class BatchOrder(Sampler[list[SampleKey]]):
+    """Batches of SampleKeys for one process of a run.
+
+    Every process draws the same permutation and takes its own share of each global batch. The images that do not fill
+    a last global batch wait for another epoch; a split smaller than one global batch is repeated to fill it.
+
+    Args:
+        num_images: in the split.
+        batch_size: per process.
+        seed: of the permutations.
+        rank, world_size: this process and the number of processes.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.num_images = num_images
+        self.batch_size = batch_size if num_images >= batch_size * world_size else -(-num_images // world_size)
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return max(1, self.num_images // (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.num_images, generator=generator).tolist()
+        share, total = self.batch_size, self.batch_size * self.world_size
+        order += order[: max(0, total - len(order))]
+        for step in range(len(self)):
+            start = step * total + self.rank * share
+            yield [SampleKey(self.epoch, index) for index in order[start : start + share]]
