@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -154,22 +155,32 @@ def evaluate_detections(
     _refuse_nan(dataset, detections, source)
     objects, found = object_table(dataset), detection_table(detections, class_ids)
     names = dataset.class_names
-    with progress_bar() as bar:
-        task = bar.add_task("metrics", total=3, visible=progress)
+    with _steps("metrics", 3, progress) as step_done:
         curves = voc.curves(found, objects, len(names), IOU_MIN)
-        bar.advance(task)
+        step_done()
         score_min = max(DEPLOYMENT_SCORE_MIN, source.score_min or 0.0)
         assignment = assign(found, objects, score_min, IOU_MIN)
         matrix = confusion(found, objects, assignment, names, score_min, IOU_MIN)
         examples = worst_examples(found, objects, assignment, names)
-        bar.advance(task)
+        step_done()
         coco = evaluate_coco(dataset, found, objects)
-        bar.advance(task)
+        step_done()
     metrics = {**coco.metrics, **_voc_means(curves)}
     per_class = _per_class(names, coco, curves, found)
     by_name = dict(zip(names, curves, strict=True))
     wall_s = time.perf_counter() - start
     return EvalResult(source, dataset, list(detections), metrics, per_class, by_name, matrix, examples, wall_s)
+
+
+@contextmanager
+def _steps(description: str, total: int, progress: bool) -> Iterator[Callable[[], None]]:
+    """A bar of steps, or nothing at all: the caller may have a bar of its own, and two cannot be shown at once."""
+    if not progress:
+        yield lambda: None
+        return
+    with progress_bar() as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda: bar.advance(task)
 
 
 def _subset(dataset: Dataset, max_images: int | None) -> Dataset:
