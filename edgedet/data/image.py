@@ -106,7 +106,7 @@ def _decode(image: Image.Image) -> UInt8Image:
         rgb = np.repeat(((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
     else:
         rgb = np.asarray(image.convert("RGB"))
-    return np.array(TURNS[orientation].pixels(rgb))  # a copy: owned, contiguous, writable
+    return np.array(TURNS[orientation].pixels(rgb), order="C")  # a copy: owned, contiguous, writable
 
 
 def _header(image: Image.Image) -> ImageHeader:

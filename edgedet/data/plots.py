@@ -11,7 +11,7 @@ from PIL import Image
 from edgedet.data.image import load_image
 from edgedet.data.statistics import BoxTable, FloatArray, box_table
 from edgedet.data.types import Dataset, Sample
-from edgedet.draw import contact_sheet, draw_detections
+from edgedet.draw import class_colour, contact_sheet, draw_detections
 from edgedet.files import atomic_path
 from edgedet.preprocess import UInt8Image
 from edgedet.progress import track
@@ -89,10 +89,15 @@ def _write_distributions(dataset: Dataset, path: Path) -> None:
 def _class_bars(axes: Axes, table: BoxTable, names: tuple[str, ...]) -> None:
     counts = np.bincount(table.class_ids, minlength=len(names))
     order = np.argsort(-counts, kind="stable")[:_SHOWN_CLASSES]
-    axes.barh([names[k] for k in order], counts[order])
+    axes.barh([names[k] for k in order], counts[order], color=[_colour(k) for k in order])
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize="small" if len(order) <= 15 else 5)
     axes.set_xlabel("objects" if len(names) <= _SHOWN_CLASSES else f"objects, {_SHOWN_CLASSES} most frequent classes")
+
+
+def _colour(class_id: int) -> tuple[float, float, float]:
+    red, green, blue = class_colour(int(class_id))
+    return red / 255, green / 255, blue / 255
 
 
 def _counts(axes: Axes, table: BoxTable, images: int) -> None:
@@ -102,7 +107,9 @@ def _counts(axes: Axes, table: BoxTable, images: int) -> None:
 
 
 def _scatter(axes: Axes, table: BoxTable) -> None:
-    axes.scatter(table.wh_px[:, 0], table.wh_px[:, 1], c=table.class_ids, s=5, alpha=0.5, cmap="tab10")
+    """Classes have the colours of the bars."""
+    colours = [_colour(k) for k in table.class_ids]
+    axes.scatter(table.wh_px[:, 0], table.wh_px[:, 1], c=colours, s=5, alpha=0.5)
     axes.set(xlabel="box width (px)", ylabel="box height (px)")
 
 

@@ -80,7 +80,7 @@ class YoloReader(Reader):
         known = class_id in range(len(names))
         cx, cy, width, height = (number(text) for text in columns[1:])
         return RawObject(
-            class_name=names[int(class_id)] if known else columns[0],
+            class_name=names[int(class_id)] if known else f"id {columns[0]}",
             xyxy=(cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2),
             where=f"line {line}",
             given=" ".join(columns[1:]),
