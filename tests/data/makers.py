@@ -33,7 +33,7 @@ def truncate(path: Path) -> None:
 
 
 def voc_xml(boxes: Sequence[Box], size: tuple[int, int] | None = (40, 30), filename: str = "") -> str:
-    declared = "" if size is None else f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    declared = "" if size is None else f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
     objects = "".join(
         f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
         "</bndbox></object>"

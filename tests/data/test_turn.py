@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgedet.data.turn import TURNS, shown_size
 
 
 @pytest.mark.parametrize("orientation", TURNS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_box_covers_the_same_pixels_before_and_after(orientation: int, data: st.DataObject) -> None:
     width, height = data.draw(st.integers(2, 12)), data.draw(st.integers(2, 12))
