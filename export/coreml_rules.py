@@ -64,7 +64,7 @@ def _input_problems(model: Any) -> list[str]:
 
 
 def _connection_problems(model: Any) -> list[str]:
-    """Inputs of a stage come from the pipeline or an earlier stage, with the same type; so do the pipeline's outputs."""
+    """A stage's inputs come from the pipeline or an earlier stage, with the same type; so do the pipeline's outputs."""
     available = _by_name(model.description.input)
     found = []
     for stage in model.pipeline.models:
@@ -87,7 +87,7 @@ def _unconnected(features: Iterable[Any], available: dict[str, Any], role: str) 
 
 
 def _array_problems(model: Any) -> list[str]:
-    """Raw matrices of fixed shape, results of limited rows; all float32 (iOS 14 and later; float16 is never allowed)."""
+    """Raw matrices of fixed shape, results of limited rows; all float32 (the format takes no float16)."""
     detector, suppression = model.pipeline.models
     nms = suppression.nonMaximumSuppression
     raw, kept = _by_name(detector.description.output), _by_name(suppression.description.output)

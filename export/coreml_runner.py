@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgedet.boxes import cxcywh_to_xyxy
-from edgedet.errors import ModelFileError
+from edgedet.errors import ModelFileError, NotRunError
 from edgedet.export.card import KEY, FileCard
 from edgedet.export.coreml_library import ct
 from edgedet.export.coreml_names import (
@@ -144,7 +144,12 @@ class NativeRunner(Runner):
         card = read_card(package)
         runtime = f"Core ML (macOS {platform.mac_ver()[0]})"
         super().__init__(package.path, card.spec, _FORMAT, card.precision, runtime)
-        self._pipeline = ct.models.MLModel(str(package.path))
+        try:
+            self._pipeline = ct.models.MLModel(str(package.path))
+        except RuntimeError as error:
+            raise NotRunError(
+                f"{package.path}: Core ML on this system does not load it ({error})", "It needs macOS 12 or later."
+            ) from error
         self._package = package
         self._detector: Any = None
 

@@ -19,6 +19,9 @@ from edgedet.export.mil_loader import Operation, Program, Variable
 from edgedet.export.mil_ops import OPERATORS
 
 
+_REMEDY = "The package is damaged; export it again."
+
+
 @dataclass(frozen=True)
 class _Step:
     """One operator, ready to run: constants are bound, only computed values are looked up by name."""
@@ -34,6 +37,7 @@ class Executable:
 
     Raises:
         NotRunError: the program holds an operator that the reference runtime does not know.
+        ModelFileError: an argument or result of the program names a value that does not exist.
     """
 
     def __init__(self, program: Program, source: Path) -> None:
@@ -43,6 +47,8 @@ class Executable:
                 f"{source}: the reference runtime does not know operator {', '.join(unknown)}",
                 "Run the package on macOS, or give one exported by this version of edgedet.",
             )
+        if missing := _undefined_names(program):
+            raise ModelFileError(f"{source}: the program uses {missing[0]}, which nothing in it computes", _REMEDY)
         self.program = program
         self.source = source
         self._steps = [self._bind(operation) for operation in program.operations]
@@ -91,7 +97,7 @@ class Executable:
         if not matches:
             raise ModelFileError(
                 f"{self.source}: {variable.name} came out as {tuple(result.shape)}, declared is {variable.shape}",
-                "The package is damaged; export it again.",
+                _REMEDY,
             )
         return result.half().float() if variable.dtype == "fp16" else result
 
@@ -100,13 +106,23 @@ def _as_tuple(results: Any) -> tuple[Tensor, ...]:
     return results if isinstance(results, tuple) else (results,)
 
 
+def _names_read(operation: Operation) -> list[str]:
+    return [name for names in operation.inputs.values() for name in ([names] if isinstance(names, str) else names)]
+
+
+def _undefined_names(program: Program) -> list[str]:
+    """Names that are read before anything has given them a value."""
+    known = {variable.name for variable in program.inputs} | set(program.constants)
+    missing = []
+    for operation in program.operations:
+        missing += [name for name in _names_read(operation) if name not in known]
+        known.update(variable.name for variable in operation.outputs)
+    return missing + [name for name in program.outputs if name not in known]
+
+
 def _last_uses(operations: Iterable[Operation]) -> dict[int, list[str]]:
     """Index of an operation to the values nobody needs after it, so that they can be freed."""
-    last: dict[str, int] = {}
-    for index, operation in enumerate(operations):
-        for names in operation.inputs.values():
-            for name in [names] if isinstance(names, str) else names:
-                last[name] = index
+    last = {name: index for index, operation in enumerate(operations) for name in _names_read(operation)}
     by_index: dict[int, list[str]] = {}
     for name, index in last.items():
         by_index.setdefault(index, []).append(name)

@@ -79,7 +79,7 @@ def split(
     x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Sequence[int] | None = None
 ) -> tuple[Tensor, ...]:
     sizes = list(split_sizes) if split_sizes else [x.shape[axis] // int(num_splits or 1)] * int(num_splits or 1)
-    return x.split(sizes, dim=axis)
+    return torch.functional.split(x, sizes, dim=axis)
 
 
 def squeeze(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
