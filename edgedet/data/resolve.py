@@ -19,6 +19,8 @@ _UNBOUNDED_WH = (1 << 20, 1 << 20)  # where no size is known, boxes are only jud
 ROUNDING_PX = 1.0  # a box no further outside is a matter of counting from 0 or 1, not a wrong box
 _NORMALISED_ROUNDING_PX = 1e-2  # six decimals of a unit coordinate, on a side of 10,000 px
 
+_SURELY_NOT_EMPTY_PX = 0.1  # far above the spacing of float32 at any coordinate of a picture
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -114,9 +116,11 @@ def _judge(
 
 def _box_fault(corners: Corners, width: int, height: int) -> tuple[str, str] | None:
     """Kind and words of the first thing wrong with a box in pixels of the shown picture."""
+    x1, y1, x2, y2 = corners
+    if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height and min(x2 - x1, y2 - y1) > _SURELY_NOT_EMPTY_PX:
+        return None  # most boxes, quickly; NaN fails every comparison
     if not all(map(math.isfinite, corners)):
         return "not_a_number", "holds something that is not a number"
-    x1, y1, x2, y2 = corners
     if not (x2 > x1 and y2 > y1):
         return "zero_size", "has no positive width and height"
     if _is_empty(_clip(corners, width, height)):
