@@ -18,7 +18,6 @@ from edgedet.errors import DataError
 _UNBOUNDED_WH = (1 << 20, 1 << 20)  # where no size is known, boxes are only judged for being boxes
 ROUNDING_PX = 1.0  # a box no further outside is a matter of counting from 0 or 1, not a wrong box
 _NORMALISED_ROUNDING_PX = 1e-2  # six decimals of a unit coordinate, on a side of 10,000 px
-
 _SURELY_NOT_EMPTY_PX = 0.1  # far above the spacing of float32 at any coordinate of a picture
 
 
