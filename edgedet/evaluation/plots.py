@@ -9,6 +9,8 @@ import numpy as np
 
 from edgedet.evaluation.confusion import Confusion
 from edgedet.evaluation.evaluate import IOU_MIN, EvalResult
+from edgedet.evaluation.tables import FloatArray
+from edgedet.evaluation.voc import PrecisionRecall
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,13 +33,20 @@ def precision_recall_figure(results: EvalResult | dict[str, EvalResult]) -> Figu
         for name, curve in result.curves.items():
             if curve.num_objects:
                 label = f"{name} (AP {curve.ap_area():.3f})"
-                axes.step(np.append(0.0, curve.recall), np.append(curve.precision[:1], curve.precision), label=label)
+                axes.step(*curve_points(curve), label=label)
         axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         axes.set_title(title or f"IoU {IOU_MIN}")
         axes.grid(alpha=0.3)
         if 0 < len(axes.get_lines()) <= _LEGEND_MAX:
             axes.legend(loc="lower left", fontsize="small")
     return figure
+
+
+def curve_points(curve: PrecisionRecall) -> tuple[FloatArray, FloatArray]:
+    """Recall and precision to draw: the raw points, and the first one's precision at recall 0; none give none."""
+    if not len(curve.recall):
+        return curve.recall, curve.precision
+    return np.append(0.0, curve.recall), np.append(curve.precision[0], curve.precision)
 
 
 def confusion_figure(confusion: Confusion) -> Figure:

@@ -30,6 +30,12 @@ def test_several_files_side_by_side() -> None:
     assert [axes.get_title() for axes in figure.axes] == ["model.pt", "model.onnx"]
 
 
+def test_a_class_that_was_never_detected_is_a_curve_without_points() -> None:
+    data = dataset([[Thing(spot(0), 0), Thing(spot(1), 1)]], ("cat", "dog"))
+    figure = precision_recall_figure(evaluate_detections(data, detections([[Hit(spot(0), 0.9, 0)]])))
+    assert [len(line.get_xdata()) for line in figure.axes[0].get_lines()] == [2, 0]
+
+
 def test_the_matrix_shows_counts() -> None:
     figure = confusion_figure(Confusion(np.array([[7, 1], [2, 0]]), ("cat",), 0.5, 0.3))
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["1", "2", "7"]
