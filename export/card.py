@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgedet.errors import ModelFileError
+from torch import Tensor
+
+from edgedet.errors import ModelFileError, NotRunError
 from edgedet.runner import Runner
 from edgedet.spec import DetectorSpec
 
@@ -72,3 +75,11 @@ class CardRunner(Runner):
     def __init__(self, path: Path, card: FileCard, format: str, runtime: str) -> None:
         super().__init__(path, card.spec, format, card.precision, runtime)
         self.card = card
+
+    def before_nms(self) -> Callable[[Tensor], object]:
+        """The same file cut before its suppression: a function of (3, height, width) uint8 network pixels.
+
+        Raises:
+            NotRunError: the runtime cannot run a part of the file.
+        """
+        raise NotRunError(f"{self.path}: {self.runtime} cannot run a part of this file", "Time another format.")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgedet.boxes import cxcywh_to_xyxy
 from edgedet.errors import ModelFileError, NotRunError
-from edgedet.export.card import KEY, FileCard
+from edgedet.export.card import KEY, CardRunner, FileCard
 from edgedet.export.coreml_library import ct
 from edgedet.export.coreml_names import (
     BOX_CODES,
@@ -97,13 +97,13 @@ def _as_detections(confidence: Tensor, coordinates: Tensor, nms: NmsSpec) -> Uni
     return UnitDetections(boxes.numpy(), scores[order].numpy(), class_ids[order].numpy())
 
 
-class ReferenceRunner(Runner):
+class ReferenceRunner(CardRunner):
     """Runs the saved package on any system: its program in the reference runtime, then its suppression stage."""
 
     def __init__(self, package: Package) -> None:
         card = read_card(package)
         runtime = f"reference runtime (Core ML package in torch {torch.__version__})"
-        super().__init__(package.path, card.spec, _FORMAT, card.precision, runtime)
+        super().__init__(package.path, card, _FORMAT, runtime)
         detector, suppression = package.model.pipeline.models
         program = load_program(detector.mlProgram, package.weights_dir, package.path)
         self.executable = Executable(program, package.path)
@@ -137,13 +137,13 @@ class ReferenceRunner(Runner):
         return next((name for name in (wanted, f"{wanted}_cast_fp16") if name in names), None)
 
 
-class NativeRunner(Runner):
+class NativeRunner(CardRunner):
     """Runs the package through Core ML itself, which exists on macOS only."""
 
     def __init__(self, package: Package) -> None:
         card = read_card(package)
         runtime = f"Core ML (macOS {platform.mac_ver()[0]})"
-        super().__init__(package.path, card.spec, _FORMAT, card.precision, runtime)
+        super().__init__(package.path, card, _FORMAT, runtime)
         try:
             self._pipeline = ct.models.MLModel(str(package.path))
         except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from edgedet.errors import ModelFileError
 from edgedet.export.card import KEY, CardRunner, FileCard
 from edgedet.export.onnx_nms import OUTPUTS
 from edgedet.export.to_onnx import INPUT, TAPS
-from edgedet.runner import HeadOutputs, UnitDetections
+from edgedet.runner import Float32Array, HeadOutputs, UnitDetections
 
 
 class OnnxRunner(CardRunner):
@@ -39,10 +40,14 @@ class OnnxRunner(CardRunner):
 
     def heads(self, network_pixels: Tensor) -> HeadOutputs:
         if self._heads_session is None:
-            self._heads_session = self.cut_session()
+            self._heads_session = self._cut(TAPS)
         return HeadOutputs(*(v[0] for v in self._heads_session.run(TAPS, {INPUT: _feed(network_pixels)})))
 
-    def cut_session(self, outputs: tuple[str, ...] = TAPS) -> onnxruntime.InferenceSession:
+    def before_nms(self) -> Callable[[Tensor], object]:
+        session = self._cut(("boxes", "scores"))
+        return lambda network_pixels: session.run(None, {INPUT: _feed(network_pixels)})
+
+    def _cut(self, outputs: tuple[str, ...]) -> onnxruntime.InferenceSession:
         """The saved file up to the given inner tensors."""
         import onnx
 
@@ -51,9 +56,9 @@ class OnnxRunner(CardRunner):
         return _session(cut.SerializeToString(), self.path, self.threads)
 
 
-def _feed(network_pixels: Tensor) -> np.ndarray:
-    """(3, H, W) uint8 to (1, 3, H, W) float32."""
-    return network_pixels[None].float().numpy()
+def _feed(network_pixels: Tensor) -> Float32Array:
+    """(3, H, W) uint8 to (1, 3, H, W) float32; by numpy, because torch would wake its own threads for it."""
+    return network_pixels.numpy()[None].astype(np.float32)
 
 
 def _session(source: Path | bytes, path: Path, threads: int | None) -> onnxruntime.InferenceSession:
