@@ -27,6 +27,7 @@ from edgedet.spec import CodingSpec, DetectorSpec, InputSpec, LevelSpec, Network
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _BUNDLED = "edgedet.configs"
+_UNKNOWN_FIELD = ("extra_forbidden", "unexpected_keyword_argument")  # pydantic's names of that fault
 
 
 class _Part(BaseModel):
@@ -332,8 +333,9 @@ def _nearest(path: str, names: Sequence[str]) -> str:
 
 
 def _config_error(source: str, error: pydantic.ValidationError, overrides: Sequence[str]) -> ConfigError:
-    """The first fault, in one line."""
-    first = error.errors(include_url=False)[0]
+    """One fault, in one line: a misspelt field rather than the one that is missing because of it."""
+    faults = error.errors(include_url=False)
+    first = next((fault for fault in faults if fault["type"] in _UNKNOWN_FIELD), faults[0])
     kinds = ("ssd", "anchors", "fit")
     parts = [
         str(part)
@@ -342,7 +344,7 @@ def _config_error(source: str, error: pydantic.ValidationError, overrides: Seque
     ]
     field = ".".join(parts)
     where = f"{source}{' with --set' if any(field.startswith(o.split('=')[0]) for o in overrides) else ''}"
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if first["type"] in _UNKNOWN_FIELD:
         return ConfigError(f"{where}: there is no field {field}", _nearest(field, tuple(dict.fromkeys(field_names()))))
     if first["type"] in ("missing", "missing_argument"):
         return ConfigError(f"{where}: {field} is missing", "Add it; the bundled configurations show the form.")

@@ -7,14 +7,14 @@ the image first and applied once, at the network's size: the pixels come from th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from edgedet.boxes import clip_xyxy
+from edgedet.boxes import clip_xyxy, iou_matrix
 from edgedet.config import AugmentConfig
 from edgedet.preprocess import placement, resize_bilinear
 from edgedet.spec import InputSpec
@@ -30,6 +30,36 @@ class Window(NamedTuple):
     y0: int
     width: int
     height: int
+
+
+class IoUCrop(v2.RandomIoUCrop):
+    """torchvision's crop with the same distribution, but with all trials drawn at once: it tries up to 40 windows per
+    image, and one by one that takes longer than the rest of the augmentation.
+    """
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        (boxes,) = (item for item in flat_inputs if isinstance(item, tv_tensors.BoundingBoxes))
+        height, width = boxes.canvas_size
+        xyxy = boxes.as_subclass(Tensor)
+        centres = (xyxy[:, :2] + xyxy[:, 2:]) / 2
+        canvas = xyxy.new_tensor((width, height))
+        while True:
+            smallest_iou = self.options[int(torch.randint(len(self.options), ()))]
+            if smallest_iou >= 1:
+                return {}  # "the whole image" is one of the options
+            sides = (canvas * (self.min_scale + (self.max_scale - self.min_scale) * torch.rand(self.trials, 2))).floor()
+            start = ((canvas - sides) * torch.rand(self.trials, 2)).floor()
+            windows = torch.cat((start, start + sides), dim=1)
+            inside = ((centres > windows[:, None, :2]) & (centres < windows[:, None, 2:])).all(dim=2)  # (trials, M)
+            overlap = torch.where(inside, iou_matrix(windows, xyxy), -1.0).amax(dim=1)
+            aspect = sides[:, 0] / sides[:, 1].clamp(min=1)
+            good = (sides >= 1).all(dim=1) & inside.any(dim=1) & (overlap >= smallest_iou)
+            good &= (aspect >= self.min_aspect_ratio) & (aspect <= self.max_aspect_ratio)
+            if good.any():
+                chosen = int(good.nonzero()[0])
+                left, top, right, bottom = (int(v) for v in windows[chosen])
+                size = {"height": bottom - top, "width": right - left}
+                return {"top": top, "left": left, **size, "is_within_crop_area": inside[chosen]}
 
 
 class Augment:
@@ -48,7 +78,7 @@ class Augment:
         if config is None:
             return
         self.zoom_out = v2.RandomZoomOut(side_range=(1.0, config.zoom_out_max))
-        self.iou_crop = v2.RandomIoUCrop(min_scale=config.iou_crop_min_scale)
+        self.iou_crop = IoUCrop(min_scale=config.iou_crop_min_scale)
         self.photometric = v2.RandomPhotometricDistort(
             brightness=(1 - config.brightness, 1 + config.brightness),
             contrast=(1 - config.contrast, 1 + config.contrast),

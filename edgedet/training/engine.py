@@ -20,7 +20,7 @@ def make_fabric(config: TrainingConfig, device: str) -> Fabric:
     Raises:
         ConfigError: the device is unknown or not there.
     """
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces each setting; we print our own lines
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces each setting; we print our own lines
     kind = _device(device)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
