@@ -175,6 +175,16 @@ class Graph:
         signature.inputs, signature.outputs = _tensor_maps(inputs), _tensor_maps(outputs)
         self.model.signatureDefs = [signature]
 
+    def prune(self) -> None:
+        """Drop the operators that no output needs."""
+        needed = {int(tensor) for tensor in self.main.outputs}
+        kept = []
+        for operator in reversed(self.main.operators):
+            if not needed.isdisjoint(int(tensor) for tensor in operator.outputs):
+                kept.append(operator)
+                needed.update(int(tensor) for tensor in operator.inputs)
+        self.main.operators = kept[::-1]
+
     def add_metadata(self, name: str, data: bytes) -> None:
         entry = schema.MetadataT()
         entry.name, entry.buffer = name.encode(), self.add_buffer(data)

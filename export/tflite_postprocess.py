@@ -1,15 +1,14 @@
 """The end of a detector's graph: from deltas and class scores to the four outputs, with NMS inside the file.
 
 TFLite_Detection_PostProcess (tensorflow/lite/kernels/detection_postprocess.cc) decodes (y, x, h, w) deltas relative to
-anchors, keeps score >= threshold and suppresses IoU > threshold, as `edgedet.nms` does. What it does not know is put
-before it, with builtin operators:
+anchors, keeps score >= threshold and suppresses IoU > threshold, as `edgedet.nms` does. Builtin operators before it
+make candidates as `edgedet.nms.candidates` does: rows with one score and one class each, at most pre_topk of them, best
+first; TOPK_V2 and the operator's stable sort leave ties in prior order, ARG_MAX takes the lower class on ties.
 
-- pre_topk: the best `pre_topk` candidates are gathered, best first; TOPK_V2 and the operator's stable sort both leave
-  ties in prior order. Left out where there are no more candidates than that.
-- labels_per_box "best": every score but the prior's best is set to zero (ARG_MAX takes the lower class on ties).
-  Left out for class-agnostic suppression, where the operator itself uses only the best class.
-- labels_per_box "all" with candidates to cut, or without regard to class: each (prior, class) pair becomes a row of its
-  own that has only this class's score.
+Suppression per class has a fault in the runtime: with T threads, the column of class T is never looked at (its shared
+counter starts at T and is increased before it is used; seen in TensorFlow Lite 2.8 and still in LiteRT 2.3; tensorflow/
+tensorflow issue 56058). So the columns 2..MAX_THREADS hold no class here: classes from the third on stand behind them,
+and their numbers are put right after the operator.
 """
 
 from __future__ import annotations
@@ -28,16 +27,19 @@ OPERATOR = "TFLite_Detection_PostProcess"
 ANCHORS = "anchors"
 OUTPUTS = tuple(OPERATOR + suffix for suffix in ("", ":1", ":2", ":3"))  # names as TensorFlow's own exporter gives them
 SIGNATURE_OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+MAX_THREADS = 16
+_SAFE_COLUMNS = 2  # no number of threads loses these
 _SWAP_XY = (1, 0, 3, 2)
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """What suppression works on: tensors of deltas (1, R, 4), scores (1, R, C) and anchors_yxhw (R, 4), R rows."""
+    """R candidates, as tensors: deltas (1, R, 4), anchors_yxhw (R, 4), scores (1, R, 1) and classes (1, R) int32."""
 
     deltas: int
-    scores: int
     anchors: int
+    scores: int
+    classes: int
 
 
 def add_postprocess(
@@ -56,21 +58,28 @@ def add_postprocess(
         The output tensors: boxes (1, D, 4) as (ymin, xmin, ymax, xmax) in 0..1, classes (1, D), scores (1, D) and
         count (1,), all float32; rows from count on hold no detection.
     """
-    num_priors, num_classes = graph.shape(scores)[1:]
     anchors = graph.add_constant(ANCHORS, priors_cxcywh[:, _SWAP_XY], "float32")
-    rows = _Rows(deltas, scores, anchors)
-    if nms.labels_per_box == "all" and (nms.class_agnostic or num_priors * num_classes > nms.pre_topk):
-        rows = _best_pairs(graph, rows, min(nms.pre_topk, num_priors * num_classes))
-    elif nms.labels_per_box == "best":
-        if num_priors > nms.pre_topk:
-            rows = _best_priors(graph, rows, nms.pre_topk)
-        if not nms.class_agnostic and num_classes > 1:
-            rows = _only_best_class(graph, rows)
-    swapped = _gather(graph, rows.deltas, graph.add_constant("yxhw", _SWAP_XY, "int32"), axis=2, name="deltas_yxhw")
-    return _add_operator(graph, _Rows(swapped, rows.scores, rows.anchors), num_classes, nms)
+    make = _best_of_each_prior if nms.labels_per_box == "best" else _best_pairs
+    rows = make(graph, deltas, scores, anchors, nms.pre_topk)
+    columns = class_columns(graph.shape(scores)[2], nms)
+    swap = graph.add_constant("yxhw", _SWAP_XY, "int32")
+    inputs = _gather(graph, rows.deltas, swap, 2, "deltas_yxhw"), _score_matrix(graph, rows, columns), rows.anchors
+    boxes, found, kept, count = _add_operator(graph, inputs, int(columns[-1]) + 1, nms)
+    classes = found if _is_identity(columns) else _real_classes(graph, found, columns)
+    for tensor, name in zip((boxes, classes, kept, count), OUTPUTS, strict=True):
+        graph.rename(tensor, name)
+    return boxes, classes, kept, count
 
 
-def nms_options(num_classes: int, nms: NmsSpec) -> bytes:
+def class_columns(num_classes: int, nms: NmsSpec) -> npt.NDArray[np.int32]:
+    """(C,) the column of the operator's scores in which each class stands."""
+    columns = np.arange(num_classes, dtype=np.int32)
+    if not nms.class_agnostic:
+        columns[_SAFE_COLUMNS:] += MAX_THREADS - _SAFE_COLUMNS + 1
+    return columns
+
+
+def nms_options(num_columns: int, nms: NmsSpec) -> bytes:
     """The operator's flexbuffer. Scales are 1: the variances are in the deltas already."""
     builder = flexbuffers.Builder()
     with builder.Map():
@@ -80,7 +89,7 @@ def nms_options(num_classes: int, nms: NmsSpec) -> bytes:
         builder.Bool("use_regular_nms", not nms.class_agnostic)
         builder.Float("nms_score_threshold", float(np.float32(nms.score_min)))
         builder.Float("nms_iou_threshold", _float32_below(nms.iou_max))
-        builder.Int("num_classes", num_classes)
+        builder.Int("num_classes", num_columns)
         for scale in ("y_scale", "x_scale", "h_scale", "w_scale"):
             builder.Float(scale, 1.0)
     return bytes(builder.Finish())
@@ -92,57 +101,71 @@ def _float32_below(value: float) -> float:
     return float(rounded if float(rounded) <= value else np.nextafter(rounded, np.float32(0)))
 
 
-def _add_operator(graph: Graph, rows: _Rows, num_classes: int, nms: NmsSpec) -> tuple[int, ...]:
+def _is_identity(columns: npt.NDArray[np.int32]) -> bool:
+    return int(columns[-1]) == len(columns) - 1
+
+
+def _add_operator(graph: Graph, inputs: tuple[int, ...], num_columns: int, nms: NmsSpec) -> tuple[int, ...]:
     count = nms.max_detections
-    shapes = ((1, count, 4), (1, count), (1, count), (1,))
-    outputs = tuple(graph.add_tensor(name, shape) for name, shape in zip(OUTPUTS, shapes, strict=True))
-    options = nms_options(num_classes, nms)
-    graph.add_custom_operator(OPERATOR, (rows.deltas, rows.scores, rows.anchors), outputs, options)
+    outputs = tuple(graph.add_tensor("", shape) for shape in ((1, count, 4), (1, count), (1, count), (1,)))
+    graph.rename(outputs[1], "detection_columns")
+    graph.add_custom_operator(OPERATOR, inputs, outputs, nms_options(num_columns, nms))
     return outputs
 
 
-def _best_priors(graph: Graph, rows: _Rows, count: int) -> _Rows:
-    """The `count` rows with the best scores."""
-    num_priors = graph.shape(rows.scores)[1]
+def _best_of_each_prior(graph: Graph, deltas: int, scores: int, anchors: int, pre_topk: int) -> _Rows:
+    """A row for each prior with its best class, or for the `pre_topk` best of them."""
+    num_priors = graph.shape(scores)[1]
     best = graph.add_tensor("best_scores", (num_priors,))
     axes = graph.add_constant("batch_and_class_axes", (0, 2), "int32")
     options = schema.ReducerOptionsT()
     options.keepDims = False
-    graph.add_operator("REDUCE_MAX", (rows.scores, axes), (best,), options)
-    _, chosen = _top_k(graph, best, count)
-    return _Rows(
-        _gather(graph, rows.deltas, chosen, axis=1, name="best_deltas"),
-        _gather(graph, rows.scores, chosen, axis=1, name="best_rows"),
-        _gather(graph, rows.anchors, chosen, axis=0, name="best_anchors"),
-    )
+    graph.add_operator("REDUCE_MAX", (scores, axes), (best,), options)
+    if num_priors > pre_topk:
+        best, chosen = _top_k(graph, best, pre_topk)
+        deltas = _gather(graph, deltas, chosen, 1, "best_deltas")
+        scores = _gather(graph, scores, chosen, 1, "best_class_scores")
+        anchors = _gather(graph, anchors, chosen, 0, "best_anchors")
+    count = graph.shape(scores)[1]
+    return _Rows(deltas, anchors, _reshape(graph, best, (1, count, 1), "row_scores"), _arg_max(graph, scores))
 
 
-def _only_best_class(graph: Graph, rows: _Rows) -> _Rows:
-    """The same rows with every score but the best set to zero."""
-    shape = graph.shape(rows.scores)
-    best_class = graph.add_tensor("best_class", shape[:2], "int32")
-    options = schema.ArgMaxOptionsT()
-    options.outputType = schema.TensorType.INT32
-    graph.add_operator("ARG_MAX", (rows.scores, graph.add_constant("class_axis", 2, "int32")), (best_class,), options)
-    scores = _multiply(graph, rows.scores, _one_hot(graph, best_class, shape[2]), "best_class_scores")
-    return _Rows(rows.deltas, scores, rows.anchors)
-
-
-def _best_pairs(graph: Graph, rows: _Rows, count: int) -> _Rows:
-    """The `count` best (prior, class) pairs, each as a row with the score of its class only."""
-    num_priors, num_classes = graph.shape(rows.scores)[1:]
-    flat = _reshape(graph, rows.scores, (num_priors * num_classes,), "pair_scores")
+def _best_pairs(graph: Graph, deltas: int, scores: int, anchors: int, pre_topk: int) -> _Rows:
+    """A row for each pair of prior and class, or for the `pre_topk` best of them."""
+    num_priors, num_classes = graph.shape(scores)[1:]
+    count = min(pre_topk, num_priors * num_classes)
+    flat = _reshape(graph, scores, (num_priors * num_classes,), "pair_scores")
     values, pairs = _top_k(graph, flat, count)
     divisor = graph.add_constant("num_classes", num_classes, "int32")
-    priors = _binary(graph, "FLOOR_DIV", pairs, divisor, "pair_priors")
-    classes = _binary(graph, "FLOOR_MOD", pairs, divisor, "pair_classes")
-    one_hot = _one_hot(graph, _reshape(graph, classes, (1, count), "pair_classes_row"), num_classes)
-    scores = _multiply(graph, one_hot, _reshape(graph, values, (1, count, 1), "pair_values"), "best_pair_scores")
+    priors = _divide(graph, "FLOOR_DIV", pairs, divisor, "pair_priors")
+    classes = _divide(graph, "FLOOR_MOD", pairs, divisor, "pair_classes")
     return _Rows(
-        _gather(graph, rows.deltas, priors, axis=1, name="best_deltas"),
-        scores,
-        _gather(graph, rows.anchors, priors, axis=0, name="best_anchors"),
+        _gather(graph, deltas, priors, 1, "best_deltas"),
+        _gather(graph, anchors, priors, 0, "best_anchors"),
+        _reshape(graph, values, (1, count, 1), "row_scores"),
+        _reshape(graph, classes, (1, count), "row_classes"),
     )
+
+
+def _score_matrix(graph: Graph, rows: _Rows, columns: npt.NDArray[np.int32]) -> int:
+    """(1, R, columns): each row's score in the column of its class, zero elsewhere."""
+    if len(columns) == 1:
+        return rows.scores
+    classes = rows.classes
+    if not _is_identity(columns):
+        classes = _gather(graph, graph.add_constant("class_columns", columns, "int32"), classes, 0, "row_columns")
+    return _multiply(graph, _one_hot(graph, classes, int(columns[-1]) + 1), rows.scores, "score_matrix")
+
+
+def _real_classes(graph: Graph, found: int, columns: npt.NDArray[np.int32]) -> int:
+    """(1, D) float columns to (1, D) float class numbers; rows without detection hold zeros, so the table has them."""
+    table = np.zeros(columns[-1] + 1, np.float32)
+    table[columns] = np.arange(len(columns))
+    whole = graph.add_tensor("detection_columns_int", graph.shape(found), "int32")
+    options = schema.CastOptionsT()
+    options.inDataType, options.outDataType = schema.TensorType.FLOAT32, schema.TensorType.INT32
+    graph.add_operator("CAST", (found,), (whole,), options)
+    return _gather(graph, graph.add_constant("column_classes", table, "float32"), whole, 0, "")
 
 
 def _top_k(graph: Graph, values: int, count: int) -> tuple[int, int]:
@@ -153,24 +176,31 @@ def _top_k(graph: Graph, values: int, count: int) -> tuple[int, int]:
     return outputs
 
 
+def _arg_max(graph: Graph, scores: int) -> int:
+    """(1, R, C) to (1, R) int32."""
+    classes = graph.add_tensor("row_classes", graph.shape(scores)[:2], "int32")
+    options = schema.ArgMaxOptionsT()
+    options.outputType = schema.TensorType.INT32
+    graph.add_operator("ARG_MAX", (scores, graph.add_constant("class_axis", 2, "int32")), (classes,), options)
+    return classes
+
+
 def _gather(graph: Graph, tensor: int, indices: int, axis: int, name: str) -> int:
-    shape = list(graph.shape(tensor))
-    shape[axis] = graph.shape(indices)[0]
-    output = graph.add_tensor(name, shape)
+    shape = graph.shape(tensor)
+    output = graph.add_tensor(name, (*shape[:axis], *graph.shape(indices), *shape[axis + 1 :]), graph.dtype(tensor))
     options = schema.GatherOptionsT()
     options.axis = axis
     graph.add_operator("GATHER", (tensor, indices), (output,), options)
     return output
 
 
-def _one_hot(graph: Graph, classes: int, num_classes: int) -> int:
-    """(1, R) int32 to (1, R, C) float32."""
-    output = graph.add_tensor("class_one_hot", (*graph.shape(classes), num_classes))
-    depth = graph.add_constant("one_hot_depth", num_classes, "int32")
+def _one_hot(graph: Graph, classes: int, depth: int) -> int:
+    """(1, R) int32 to (1, R, depth) float32."""
+    output = graph.add_tensor("class_one_hot", (*graph.shape(classes), depth))
     on, off = graph.add_constant("one", 1.0, "float32"), graph.add_constant("zero", 0.0, "float32")
     options = schema.OneHotOptionsT()
     options.axis = -1
-    graph.add_operator("ONE_HOT", (classes, depth, on, off), (output,), options)
+    graph.add_operator("ONE_HOT", (classes, graph.add_constant("depth", depth, "int32"), on, off), (output,), options)
     return output
 
 
@@ -180,8 +210,8 @@ def _multiply(graph: Graph, a: int, b: int, name: str) -> int:
     return output
 
 
-def _binary(graph: Graph, operator: str, a: int, b: int, name: str) -> int:
-    """An int32 operator without options of its own."""
+def _divide(graph: Graph, operator: str, a: int, b: int, name: str) -> int:
+    """FLOOR_DIV or FLOOR_MOD of int32."""
     output = graph.add_tensor(name, graph.shape(a), "int32")
     graph.add_operator(operator, (a, b), (output,))
     return output

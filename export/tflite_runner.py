@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
@@ -17,13 +17,13 @@ from ai_edge_litert.interpreter import Interpreter
 from torch import Tensor
 
 from edgedet.decode import Decoder
-from edgedet.errors import ModelFileError
-from edgedet.export.card import KEY, FileCard
+from edgedet.errors import ModelFileError, NotRunError
+from edgedet.export.card import KEY, CardRunner, FileCard
 from edgedet.export.tflite_graph import Graph, metadata_entry
 from edgedet.export.tflite_metadata import check_file
-from edgedet.export.tflite_postprocess import ANCHORS
+from edgedet.export.tflite_postprocess import ANCHORS, MAX_THREADS
 from edgedet.preprocess import normalise
-from edgedet.runner import Float32Array, HeadOutputs, Runner, UnitDetections
+from edgedet.runner import Float32Array, HeadOutputs, UnitDetections
 
 # Names of the tensors that parity reads; to_tflite gives them.
 BOX_CODES, LOGITS, DELTAS, SCORES = "box_codes", "logits", "deltas", "class_scores"
@@ -32,7 +32,7 @@ _SWAP_XY = (1, 0, 3, 2)
 _NOTICE = b"INFO: Created TensorFlow Lite XNNPACK delegate"
 
 
-class TfliteRunner(Runner):
+class TfliteRunner(CardRunner):
     """One loaded .tflite; XNNPACK, LiteRT's default delegate on CPUs, runs all but the end of the graph.
 
     Args:
@@ -43,7 +43,7 @@ class TfliteRunner(Runner):
 
     def __init__(self, path: Path, card: FileCard, threads: int | None) -> None:
         runtime = f"LiteRT {version('ai-edge-litert')}"
-        super().__init__(path, card.spec, format="tflite", precision=card.precision, runtime=runtime)
+        super().__init__(path, card, format="tflite", runtime=runtime)
         self.threads = threads
         try:
             self._interpreter = _interpreter(threads, model_path=str(path))
@@ -74,19 +74,34 @@ class TfliteRunner(Runner):
         image = normalise(network_pixels.permute(1, 2, 0).contiguous(), self.spec.input)
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None].numpy())
 
+    def before_nms(self) -> Callable[[Tensor], object]:
+        interpreter = _interpreter(self.threads, model_content=self._cut((DELTAS, SCORES)).to_bytes())
+
+        def run(network_pixels: Tensor) -> object:
+            self._feed(interpreter, network_pixels)
+            interpreter.invoke()
+            return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+
+        return run
+
+    def _cut(self, outputs: Sequence[str]) -> Graph:
+        """The saved file up to the given inner tensors."""
+        graph = Graph.parse(self.path.read_bytes())
+        graph.set_signature({"image": int(graph.main.inputs[0])}, {name: graph.tensor(name) for name in outputs})
+        graph.prune()
+        return graph
+
     @cached_property
     def _inspection(self) -> tuple[Any, Decoder]:
         """The same graph with its inner tensors as outputs, and the decoder with the anchors of the file.
 
         Delegates hide what lies inside them, so reading these from the interpreter that `infer` uses is not possible.
         """
-        graph = Graph.parse(self.path.read_bytes())
+        graph = self._cut(_HEADS)
         anchors = graph.constant(graph.tensor(ANCHORS))
         assert anchors is not None
         decoder = Decoder(self.spec)
         decoder.priors_cxcywh = torch.from_numpy(anchors[:, _SWAP_XY].copy())
-        image = int(graph.main.inputs[0])
-        graph.set_signature({"image": image}, {name: graph.tensor(name) for name in _HEADS})
         return _interpreter(self.threads, model_content=graph.to_bytes()), decoder
 
 
@@ -124,8 +139,15 @@ def open_runner(path: Path, threads: int | None = None) -> TfliteRunner:
 
     Raises:
         ModelFileError: unreadable, not a TFLite model, damaged, or exported by something else.
+        NotRunError: more threads than the file gives right answers with.
     """
-    return TfliteRunner(path, read_card(path), threads)
+    card = read_card(path)
+    if threads is not None and threads > MAX_THREADS:
+        raise NotRunError(
+            f"{path}: LiteRT may lose a class when it suppresses with more than {MAX_THREADS} threads",
+            f"Choose at most {MAX_THREADS} threads.",
+        )
+    return TfliteRunner(path, card, threads)
 
 
 def read_card(path: Path) -> FileCard:

@@ -21,7 +21,7 @@ from edgedet.export.tflite_fp16 import store_weights_as_float16
 from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_metadata import METADATA, append_files, detector_metadata
 from edgedet.export.tflite_metadata_schema import write_metadata
-from edgedet.export.tflite_postprocess import SIGNATURE_OUTPUTS, add_postprocess
+from edgedet.export.tflite_postprocess import MAX_THREADS, SIGNATURE_OUTPUTS, add_postprocess
 from edgedet.export.tflite_runner import BOX_CODES, DELTAS, LOGITS, SCORES, TfliteRunner, open_runner
 from edgedet.spec import DetectorSpec
 
@@ -49,6 +49,7 @@ def notes(spec: DetectorSpec, options: ExportOptions) -> list[str]:
         "an app that runs the interpreter itself must do it",
         "outputs: boxes as (ymin, xmin, ymax, xmax) in 0..1 of the input, not clipped to it; class indices as floats; "
         "scores; the number of detections, and rows from that number on hold nothing",
+        f"threads: at most {MAX_THREADS}; with more, the runtime's suppression may lose a class",
     ]
     if image.resize == "letterbox":
         found.append(
