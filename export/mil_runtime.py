@@ -18,7 +18,6 @@ from edgedet.errors import ModelFileError, NotRunError
 from edgedet.export.mil_loader import Operation, Program, Variable
 from edgedet.export.mil_ops import OPERATORS
 
-
 _REMEDY = "The package is damaged; export it again."
 
 

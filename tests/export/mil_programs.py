@@ -15,7 +15,9 @@ from edgedet.export.mil_loader import load_program
 from edgedet.export.mil_runtime import Executable
 
 with only_errors():
-    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters import mil
+
+mb = mil.Builder  # the name that MIL programs are written with everywhere
 
 __all__ = ["mb", "run", "save", "saved_executable"]
 
