@@ -21,6 +21,9 @@ app = typer.Typer(
 )
 
 
+_INTERRUPTED = 130  # exit code after Ctrl-C: 128 + SIGINT
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(edgedet.__version__)
@@ -55,12 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     _register_commands()
     try:
         code = app(arguments, standalone_mode=False)
+        if code == _INTERRUPTED:  # what Typer makes of Ctrl-C
+            raise KeyboardInterrupt
         return int(code) if isinstance(code, int) else 0
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         console.print("Stopped. What was already written is kept.", style="yellow")
-        return 130
+        return _INTERRUPTED
     except EdgedetError as error:
         if debug:
             raise
