@@ -32,8 +32,8 @@ suppress (float[batch,N,4] boxes, float[batch,N,C] scores) =>
     int64[1] nms_axis1 = {{1}}, int64[1] nms_axis2 = {{2}}, int64[1] nms_last = {{-1}}, int64[2] nms_flat = {{0, -1}},
     int64[2] nms_image_and_candidate = {{0, 2}}, int64[1] nms_one = {{1}}, int64[1] nms_classes = {{{classes}}},
     int64[1] nms_pre_topk = {{{pre_topk}}}, int64[1] nms_detections = {{{detections}}},
-    int64 nms_per_class = {{{detections}}}, int64[4] nms_pad_end = {{0, 0, 0, {detections}}}, float nms_zero = {{0.0}},
-    float nms_iou_max = {{{iou_max}}}, float nms_score_below = {{{score_below}}}
+    int64[4] nms_pad_end = {{0, 0, 0, {detections}}}, float nms_zero = {{0.0}},
+    float[1] nms_iou_max = {{{iou_max}}}, float[1] nms_score_below = {{{score_below}}}
 >
 """
 
@@ -80,7 +80,7 @@ _ROWS_AGNOSTIC = """
 
 _SUPPRESS = """
     nms_boxes = GatherND <batch_dims = 1> (boxes, nms_prior)
-    nms_kept = NonMaxSuppression (nms_boxes, nms_rows, nms_per_class, nms_iou_max, nms_score_below)
+    nms_kept = NonMaxSuppression (nms_boxes, nms_rows, nms_detections, nms_iou_max, nms_score_below)
     nms_where = Gather <axis = 1> (nms_kept, nms_image_and_candidate)
     nms_kept_scores = GatherND (nms_top, nms_where)
     nms_top_shape = Shape (nms_top)

@@ -1,0 +1,54 @@
+"""Every format x every network x every precision: exported, loaded again, and equal to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from edgedet.export.artifact import Artifact
+from edgedet.export.tolerances import TOLERANCES
+from edgedet.formats import export_formats
+from edgedet.models import BACKBONES, HEADS
+from tests.export.conftest import Exported
+from tests.small_models import SPECS
+
+CELLS = [(name, row.name, precision) for name in SPECS for row in export_formats() for precision in row.precisions]
+
+
+def test_the_matrix_covers_every_network() -> None:
+    networks = {(h, b) for h, head in HEADS.items() for b in (BACKBONES if head.needs_backbone else ("",))}
+    assert {(spec.network.head, spec.network.backbone) for spec in SPECS.values()} == networks
+
+
+def test_the_matrix_covers_the_three_formats_and_every_precision_has_tolerances() -> None:
+    assert {row.name for row in export_formats()} >= {"onnx", "tflite", "coreml"}
+    for row in export_formats():
+        assert {"fp32", "fp16"} <= set(row.precisions)
+        assert all((row.name, precision) in TOLERANCES for precision in row.precisions)
+
+
+@pytest.mark.parametrize(("name", "format", "precision"), CELLS)
+def test_file_equals_model(
+    exported: Callable[[str, str, str], Exported], name: str, format: str, precision: str
+) -> None:
+    artifact = exported(name, format, precision).artifact
+    report = artifact.parity
+
+    assert report.passed, report.reasons()
+    assert report.depth("detections").counts["reference"] >= 20
+    for depth in ("heads", "decoded", "detections"):
+        assert report.depth(depth).status == "passed", report.depth(depth).reason
+
+
+@pytest.mark.parametrize(("name", "format", "precision"), CELLS)
+def test_file_and_json_say_what_they_are(
+    exported: Callable[[str, str, str], Exported], name: str, format: str, precision: str
+) -> None:
+    made = exported(name, format, precision)
+    runner, reference = made.runner(), made.reference()
+
+    assert (runner.format, runner.precision) == (format, precision)
+    assert runner.spec == reference.spec
+    assert Artifact.read(made.artifact.path) == made.artifact
+    assert made.artifact.spec_digest == reference.spec.digest()
