@@ -65,8 +65,10 @@ def read_package(path: Path) -> Package:
     """Read a package's manifest and specification; weights stay on disk.
 
     Raises:
-        ModelFileError: not a folder, no manifest, parts missing or damaged.
+        ModelFileError: missing, not a folder, no manifest, parts missing or damaged.
     """
+    if not path.exists():
+        raise ModelFileError(f"{path}: there is no such file", "Check the path.")
     if not path.is_dir():
         raise ModelFileError(f"{path}: an .mlpackage is a folder, and this is a file", _REMEDY)
     try:

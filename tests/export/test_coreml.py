@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from edgedet.decode import Decoder, RawHeads
 from edgedet.export import to_coreml
 from edgedet.export.card import FileCard
 from edgedet.export.coreml_library import ct
-from edgedet.export.coreml_names import RAW_CONFIDENCE, RAW_COORDINATES
+from edgedet.export.coreml_names import RAW_CONFIDENCE, RAW_COORDINATES, column_labels, confidence_columns
 from edgedet.export.coreml_package import read_package
+from edgedet.export.coreml_program import DetectorStage
 from edgedet.export.coreml_rules import package_problems
 from edgedet.export.coreml_runner import ReferenceRunner
 from edgedet.export.deployable import Deployable, ExportOptions
@@ -76,8 +81,6 @@ def test_fp16_package_is_close(name: str, photos: Sequence[UInt8Image]) -> None:
 
 def test_fp16_package_decodes_in_float32(photos: Sequence[UInt8Image]) -> None:
     """From the package's own rounded heads, boxes and scores come out as float32 decoding gives them."""
-    from edgedet.decode import Decoder, RawHeads
-
     for spec in (yolo(), small_spec("ssdlite_mobilenet_v3_small")):
         _, heads = _heads(spec, exported(spec, "fp16"), photos[0])
         raw = RawHeads(torch.tensor(heads.box_codes)[None], torch.tensor(heads.logits)[None])
@@ -149,15 +152,31 @@ def test_confidences_of_a_box_never_sum_above_one(score: str, photos: Sequence[U
     assert best.values[~rows].max() <= best.values[rows].min() + 1e-5
 
 
+@cache
+def _stage(columns: int, **nms: int) -> DetectorStage:
+    spec = yolo(**nms)
+    return DetectorStage(Deployable(model_of(spec).model, spec), columns)
+
+
 def test_equal_scores_give_the_lower_class() -> None:
     """Saturated sigmoids are equal; MIL does not say which of equal values its argmax gives."""
-    from edgedet.export.coreml_program import DetectorStage
-
-    spec = yolo(pre_topk=2, max_detections=1)
-    stage = DetectorStage(Deployable(model_of(spec).model, spec), columns=5)
+    stage = _stage(columns=5, pre_topk=2, max_detections=1)
     scores = torch.tensor([[0.2, 1.0, 1.0], [0.5, 0.5, 0.5], [0.1, 0.1, 0.3]])
     expected = [[0, 1.0, 0, 0, 0], [0.5, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
     assert stage._best_class_only(scores).tolist() == expected
+
+
+_SATURATED = st.sampled_from([0.0, 0.25, 0.5, 1.0])  # coarse, so that equal scores are common
+
+
+@given(rows=st.lists(st.tuples(_SATURATED, _SATURATED, _SATURATED), min_size=1, max_size=8))
+def test_each_row_holds_its_best_score_and_nothing_else(rows: list[tuple[float, float, float]]) -> None:
+    scores = torch.tensor(rows)
+    confidence = _stage(columns=4)._best_class_only(scores)
+    assert torch.equal(confidence.sum(dim=1), scores.amax(dim=1))
+    assert ((confidence > 0).sum(dim=1) <= 1).all()
+    for row, found in zip(rows, confidence, strict=True):
+        assert found[row.index(max(row))] == max(row)
 
 
 def test_padding_columns_are_named_and_empty(photos: Sequence[UInt8Image]) -> None:
@@ -175,8 +194,6 @@ def test_padding_columns_are_named_and_empty(photos: Sequence[UInt8Image]) -> No
 
 @pytest.mark.parametrize(("classes", "columns"), [(1, 80), (80, 80), (81, 160)])
 def test_number_of_columns(classes: int, columns: int) -> None:
-    from edgedet.export.coreml_names import column_labels, confidence_columns
-
     names = tuple(f"c{k}" for k in range(classes))
     assert confidence_columns(classes, padding=True) == columns
     assert confidence_columns(classes, padding=False) == classes

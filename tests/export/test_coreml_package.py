@@ -90,6 +90,11 @@ def test_file_instead_of_folder(tmp_path: Path) -> None:
         to_coreml.open_runner(path)
 
 
+def test_missing_package(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"gone\.mlpackage: there is no such file"):
+        to_coreml.open_runner(tmp_path / "gone.mlpackage")
+
+
 def test_package_of_something_else(tmp_path: Path) -> None:
     path = save(tmp_path / "relu.mlpackage", lambda x: mb.relu(x=x), (1, 3))
     with pytest.raises(ModelFileError, match="exported by something else"):
