@@ -28,9 +28,11 @@ from edgedet.preprocess import UInt8Image, to_network_pixels
 from edgedet.runner import Detections
 from edgedet.spec import DetectorSpec, NmsSpec
 from edgedet.torch_runner import TorchRunner
+from tests.export.conftest import Exported
 from tests.small_models import SPECS, small_model, small_spec
 
 Export = Callable[..., tuple[Path, TorchRunner]]
+Shared = Callable[[str, str, str], Exported]
 NMS = NmsSpec(score_min=0.3)  # few enough detections that none ties with another
 
 
@@ -92,6 +94,12 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
     return make
 
 
+def clear(found: Detections, score_min: float = 0.3) -> Detections:
+    """Without weak detections: what suppression would have kept with a higher threshold."""
+    kept = found.scores >= score_min
+    return Detections(found.boxes_xyxy_px[kept], found.scores[kept], found.class_ids[kept])
+
+
 def assert_same(found: Detections, expected: Detections, px: float, score: float) -> None:
     """The same objects: every row of one has its like in the other."""
     assert len(found) == len(expected)
@@ -102,24 +110,25 @@ def assert_same(found: Detections, expected: Detections, px: float, score: float
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_file_finds_what_the_network_finds(export: Export, photos: list[UInt8Image], name: str) -> None:
-    path, reference = export(name)
-    runner = to_tflite.open_runner(path)
+def test_file_finds_what_the_network_finds(exported: Shared, photos: list[UInt8Image], name: str) -> None:
+    shared = exported(name, "tflite", "fp32")
+    runner, reference = shared.runner(), shared.reference()
     assert runner.spec == reference.spec
     assert (runner.format, runner.precision) == ("tflite", "fp32")
     assert runner.runtime.startswith("LiteRT ")
-    found = [runner(photo) for photo in photos]
+    found = [clear(runner(photo)) for photo in photos]
     for detections, photo in zip(found, photos, strict=True):
-        assert_same(detections, reference(photo), px=5e-3, score=1e-4)
+        assert_same(detections, clear(reference(photo)), px=5e-3, score=1e-4)
     assert sum(len(detections) for detections in found) > 20
     assert "tensorflow" not in sys.modules
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_heads_are_the_files_own(export: Export, photos: list[UInt8Image], name: str) -> None:
-    path, reference = export(name)
+def test_heads_are_the_files_own(exported: Shared, photos: list[UInt8Image], name: str) -> None:
+    shared = exported(name, "tflite", "fp32")
+    runner, reference = shared.runner(), shared.reference()
     pixels = to_network_pixels(photos[0], reference.spec.input)
-    found, expected = to_tflite.open_runner(path).heads(pixels), reference.heads(pixels)
+    found, expected = runner.heads(pixels), reference.heads(pixels)
     for field in ("box_codes", "logits", "boxes_xyxy_unit", "scores"):
         actual, wanted = getattr(found, field), getattr(expected, field)
         np.testing.assert_allclose(actual, wanted, atol=2e-4 * wanted.std(), err_msg=field)
@@ -135,9 +144,8 @@ def test_file_cut_before_suppression_gives_deltas_and_scores(export: Export, pho
     np.testing.assert_allclose(scores[0], heads.scores, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ssdlite_mobilenet_v2", "yolov3_tiny"])
-def test_fp16_is_half_as_large_and_close(export: Export, photos: list[UInt8Image], name: str) -> None:
-    (path, reference), (full, _) = export(name, "fp16"), export(name)
+def test_fp16_is_half_as_large_and_close(export: Export, photos: list[UInt8Image]) -> None:
+    (path, reference), (full, _) = export("yolov3_tiny", "fp16"), export("yolov3_tiny")
     assert path.stat().st_size < 0.6 * full.stat().st_size
     runner = to_tflite.open_runner(path)
     assert runner.precision == "fp16"
@@ -208,11 +216,12 @@ def test_file_says_everything_about_itself(export: Export) -> None:
     ]  # fmt: skip
 
 
-def test_no_transpose_is_left_in_the_graph(export: Export) -> None:
+@pytest.mark.parametrize("name", SPECS)
+def test_no_transpose_is_left_in_the_graph(exported: Shared, name: str) -> None:
     """The network is channels-first in torch and channels-last in the file; the change must cost nothing."""
-    for name in SPECS:
-        graph = Graph.parse(export(name)[0].read_bytes())
-        assert graph.operators("TRANSPOSE") == []
+    graph = Graph.parse(exported(name, "tflite", "fp32").artifact.path.read_bytes())
+    assert graph.operators("CONV_2D")
+    assert graph.operators("TRANSPOSE") == []
 
 
 def test_conversion_is_silent(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
