@@ -67,7 +67,7 @@ class FitPriors(_Part):
     """Anchors fitted to the training boxes by k-means with the distance 1 - IoU (YOLOv2 paper, section 2).
 
     Attributes:
-        anchors_per_level: how many for each level, in the network's order of levels; the finest level gets the smallest.
+        anchors_per_level: how many for each level, in the network's order of levels; the finest gets the smallest.
     """
 
     kind: Literal["fit"]
@@ -105,7 +105,7 @@ class TrainingConfig(_Part):
 
     Attributes:
         epochs: passes over the training split.
-        minutes: wall-clock budget instead; the learning rate then follows the clock, so runs are not repeatable bit by bit.
+        minutes: wall-clock budget instead; the learning rate follows the clock, so runs do not repeat bit by bit.
         batch_size: images per step and process.
         optimiser: "sgd" (Nesterov) or "adamw".
         lr: peak learning rate; `momentum` is SGD's momentum and AdamW's beta1.
@@ -120,9 +120,9 @@ class TrainingConfig(_Part):
         cache_mb: decoded images kept in memory, at most this much.
         train_split, val_split: names of splits; val_split "" means no validation.
         eval_every: validate every so many epochs; 0 only at the end.
-        init_normalisation: what `--init` weights were trained with: "imagenet" (per-channel mean and std, which is folded
-            into the first convolution), "half" (the config's own input mean and std), "auto" (imagenet for files that
-            torchvision publishes, half for all others).
+        init_normalisation: what `--init` weights were trained with: "imagenet" (per-channel mean and std, which is
+            folded into the first convolution), "half" (the config's own input mean and std), "auto" (imagenet for
+            files that torchvision publishes, half for all others).
         init_norm_eps: batch norm's eps that the `--init` weights assume, where it is not the network's own.
     """
 
@@ -159,8 +159,8 @@ class AugmentConfig(_Part):
     """Random changes of training images. Numbers called `..._probability` are shares of the images that get the change.
 
     Attributes:
-        zoom_out_probability, zoom_out_max: put the image on a grey canvas up to so many times its sides (SSD's "expand").
-        iou_crop_probability: SSD's crop, which keeps some overlap with an object; iou_crop_min_scale is its smallest side.
+        zoom_out_probability, zoom_out_max: put the image on a grey canvas of up to so many times its sides (SSD).
+        iou_crop_probability: SSD's crop, which keeps some overlap with an object, and its smallest side.
         flip_probability, vertical_flip_probability: mirror left-right, top-bottom.
         photometric_probability: of each of brightness, contrast, saturation and hue, with the strengths that follow.
         channel_shuffle: permute R, G and B with the same probability, as SSD does.

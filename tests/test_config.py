@@ -5,7 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgedet.config import AnchorPriors, Config, FitPriors, SsdPriors, bundled_names, field_names, load_config, make_spec
+from edgedet.config import (
+    AnchorPriors,
+    Config,
+    FitPriors,
+    SsdPriors,
+    bundled_names,
+    field_names,
+    load_config,
+    make_spec,
+)
 from edgedet.errors import ConfigError
 from edgedet.models import BACKBONES, HEADS, build
 
@@ -60,7 +69,13 @@ def test_a_file_and_the_defaults(tmp_path: Path) -> None:
 def test_set_changes_values_in_yaml() -> None:
     config = load_config(
         "ssdlite_mobilenet_v2",
-        ["training.lr=1e-4", "network.width=0.5", "nms.class_agnostic=true", "training.minutes=15", "training.val_split=''"],
+        [
+            "training.lr=1e-4",
+            "network.width=0.5",
+            "nms.class_agnostic=true",
+            "training.minutes=15",
+            "training.val_split=''",
+        ],
     )
     assert (config.training.lr, config.network.width, config.nms.class_agnostic) == (1e-4, 0.5, True)
     assert (config.training.minutes, config.training.epochs, config.training.val_split) == (15, None, "")
@@ -75,7 +90,9 @@ def test_set_can_change_the_kind_of_priors() -> None:
 
 
 def test_fitted_anchors_go_to_the_finest_level_first() -> None:
-    ssd = make_spec(load_config("ssdlite_mobilenet_v2", ["priors={kind: fit, anchors_per_level: [3, 2]}"]), ("a",), BOXES)
+    ssd = make_spec(
+        load_config("ssdlite_mobilenet_v2", ["priors={kind: fit, anchors_per_level: [3, 2]}"]), ("a",), BOXES
+    )
     yolo = make_spec(load_config("tiny_yolov3"), ("a",), BOXES)
     for fine, coarse in (ssd.levels, tuple(reversed(yolo.levels))):
         assert fine.grid_h > coarse.grid_h
@@ -149,7 +166,14 @@ def test_a_binary_file(tmp_path: Path) -> None:
 
 def test_field_names_reach_every_part() -> None:
     names = set(field_names(Config))
-    assert {"network.width", "input.mean", "priors.anchors_per_level", "nms.iou_max", "training.lr", "augment.hue"} <= names
+    assert {
+        "network.width",
+        "input.mean",
+        "priors.anchors_per_level",
+        "nms.iou_max",
+        "training.lr",
+        "augment.hue",
+    } <= names
 
 
 def test_digest_ignores_what_does_not_change_the_result() -> None:

@@ -29,9 +29,10 @@ def train(
 
     \b
     Example:
-      edgedet train ssdlite_mobilenet_v2 --data bccd --out run --init imagenet \\
-          --set training.epochs=40 --set training.train_split=trainval --set training.val_split=test
-    On several processes: torchrun --nproc_per_node 2 --no-python edgedet train ...
+      edgedet train ssdlite_mobilenet_v2 --data bccd --out run \\
+        --init imagenet --set training.train_split=trainval
+    On two processes:
+      torchrun --nproc_per_node 2 --no-python edgedet train ...
     """
     from edgedet.config import load_config
     from edgedet.training import train as run

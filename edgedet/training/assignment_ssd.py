@@ -25,7 +25,7 @@ class SsdAssignment(NamedTuple):
 def assign(targets: Targets, priors_cxcywh: Tensor, iou_match: float) -> SsdAssignment:
     """First each object gets its best prior, then each other prior the object it overlaps best, if IoU >= iou_match.
 
-    In the first step no two objects share a prior: the pair with the largest IoU is made first (as SSD's own code does).
+    In the first step no two objects share a prior: the pair with the largest IoU is made first, as in SSD's own code.
     Crowd and difficult objects are not matched, and priors that they cover are left alone.
 
     Args:

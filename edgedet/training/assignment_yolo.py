@@ -12,7 +12,7 @@ from edgedet.training.targets import Targets
 
 
 class YoloAssignment(NamedTuple):
-    """One row for each object that has a prior: image (P,), object (P,), prior (P,) indices. No prior twice in an image."""
+    """One row for each object that has a prior: image, object, prior (P,) indices; no prior twice in an image."""
 
     image: Tensor
     object: Tensor
@@ -20,7 +20,7 @@ class YoloAssignment(NamedTuple):
 
 
 class YoloAssigner(nn.Module):
-    """Gives each object one prior: the anchor whose shape fits best, over all levels, in the cell of the object's centre.
+    """Gives each object one prior: the anchor of any level whose shape fits best, in the cell of the object's centre.
 
     Where two objects want the same prior, the one whose shape fits better gets it.
     """
@@ -65,7 +65,7 @@ def shape_iou(a_wh: Tensor, b_wh: Tensor) -> Tensor:
 
 
 def _best_claims(image: Tensor, prior: Tensor, fit: Tensor) -> Tensor:
-    """Rows that keep their prior, in order: for each (image, prior) the one with the best fit, the first among equals."""
+    """Rows that keep their prior, in order: for each (image, prior) the best fit, the first among equals."""
     by_fit = torch.argsort(fit, descending=True, stable=True)
     slot = torch.stack((image, prior), dim=1)[by_fit]
     _, group = torch.unique(slot, dim=0, return_inverse=True)

@@ -5,8 +5,7 @@ Three things take most of a MobileNet's time in plain torch on CPU, and none of 
 - the gradient of a depthwise convolution of stride 2 with respect to its input falls back to a slow reference kernel
   (300 ms instead of 40 ms for one layer of MobileNetV2 at 320 px, batch 16);
 - an activation that works in place first copies its input for the backward pass;
-- every large tensor is handed back to the operating system when freed, and its pages are cleared again when the next one
-  is allocated.
+- every large tensor is handed back to the operating system when freed, and its pages are cleared again for the next.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution whose gradients use the fast forward kernel. `accelerate` turns layers into this class."""
+    """A depthwise convolution whose gradient uses the fast forward kernel. `accelerate` turns layers into it."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not input.is_cpu or not torch.is_grad_enabled():
@@ -50,15 +49,13 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(input, weight, None, stride, weight.shape[2] // 2, groups=weight.shape[0])
 
     @staticmethod
-    def backward(
-        ctx: Any, grad_output: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
         input, weight = ctx.saved_tensors
         stride: int = ctx.stride
         groups, padding = weight.shape[0], weight.shape[2] // 2
         grad_input = grad_weight = None
         if ctx.needs_input_grad[0]:
-            # The gradient is the convolution of the output's gradient, spread out by the stride, with the turned kernel.
+            # It is the convolution of the output's gradient, spread out by the stride, with the turned kernel.
             spread = grad_output if stride == 1 else _spread(grad_output, input, stride)
             grad_input = F.conv2d(spread, weight.flip(2, 3), None, 1, padding, groups=groups)
         if ctx.needs_input_grad[1]:
@@ -91,7 +88,7 @@ class BatchNormActivation(nn.BatchNorm2d):
 
 
 class _BatchNormActivation(torch.autograd.Function):
-    """Keeps the norm's input and the activation's output, which is also the next layer's input: nothing else is stored."""
+    """Stores the norm's input and the activation's output only, and the latter is the next layer's input anyway."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, layer: BatchNormActivation) -> Tensor:
@@ -116,7 +113,7 @@ class _BatchNormActivation(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation whose gradient follows from its output: `apply_` works in place, `gradient` takes (grad, output)."""
+    """An activation whose gradient follows from its output: `apply_` in place, `gradient` of (grad, output)."""
 
     apply_: Callable[[Tensor], Tensor]
     gradient: Callable[[Tensor, Tensor], Tensor]

@@ -28,8 +28,8 @@ class TrainingImages(TorchDataset[tuple[Tensor, Objects]]):
         dataset: a split.
         augment: what to do with each image.
         seed: of the augmentation.
-        cache_mb: decoded images are kept up to this much; the rest is decoded each time. The cache is filled here, before
-            loader processes are forked, so that they share it.
+        cache_mb: decoded images are kept up to this much; the rest is decoded each time. The cache is filled here,
+            before loader processes are forked, so that they share it.
     """
 
     def __init__(self, dataset: Dataset, augment: Augment, seed: int, cache_mb: int) -> None:

@@ -176,7 +176,7 @@ def _download(weights: torchvision.models.WeightsEnum) -> dict[str, Tensor]:
 
 
 def _is_published(path: Path, spec: DetectorSpec) -> bool:
-    """Whether a file is one that torchvision publishes for this backbone; their names end in the digest's first digits."""
+    """Whether torchvision publishes this file for the backbone: published names end in the digest's first digits."""
     if not spec.network.backbone:
         return False
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

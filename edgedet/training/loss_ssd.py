@@ -17,7 +17,7 @@ _BACKGROUND = 0
 
 
 class SsdLoss(nn.Module):
-    """RawHeads and Targets to the parts of the loss: {"class": ..., "box": ...}, each per positive prior of the batch."""
+    """RawHeads and Targets to {"class": ..., "box": ...}, each a sum over the batch per positive prior."""
 
     priors_cxcywh: Tensor
     variances: Tensor

@@ -1,4 +1,4 @@
-"""YOLOv3's loss: cross-entropy on centres, objectness and classes, squared error on sizes (paper, section 2; Darknet)."""
+"""YOLOv3's loss (paper, section 2; Darknet): cross-entropy on centres, objectness, classes; squared error on sizes."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Progress:
 
 
 def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum or AdamW; weight decay only on tensors of two or more dimensions (no norms, no biases)."""
+    """SGD with Nesterov momentum, or AdamW; no weight decay on norms and biases, which have one dimension."""
     weights = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
     others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
     groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]

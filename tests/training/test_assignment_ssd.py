@@ -9,9 +9,7 @@ from edgedet.training.assignment_ssd import assign, covered_share
 from tests.training.helpers import objects, targets
 
 # Top left quarter, bottom right quarter, everything, the middle.
-PRIORS = xyxy_to_cxcywh(
-    torch.tensor([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0, 1, 1], [0.25, 0.25, 0.75, 0.75]])
-)
+PRIORS = xyxy_to_cxcywh(torch.tensor([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0, 1, 1], [0.25, 0.25, 0.75, 0.75]]))
 
 
 def test_best_prior_then_threshold() -> None:

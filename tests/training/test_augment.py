@@ -18,9 +18,7 @@ from edgedet.training.targets import Objects
 from tests.training.helpers import objects
 
 INPUT = InputSpec(height=64, width=96)
-NOTHING = AugmentConfig(
-    zoom_out_probability=0, iou_crop_probability=0, flip_probability=0, photometric_probability=0
-)
+NOTHING = AugmentConfig(zoom_out_probability=0, iou_crop_probability=0, flip_probability=0, photometric_probability=0)
 
 
 def picture(height: int = 60, width: int = 90, seed: int = 0) -> torch.Tensor:
@@ -98,7 +96,9 @@ def test_a_coloured_square_is_found_where_its_box_says() -> None:
     """The pixels under the box stay the object's through every geometric change."""
     image = torch.zeros(3, 80, 120, dtype=torch.uint8)
     image[:, 20:60, 30:80] = 255
-    augment = Augment(AugmentConfig(photometric_probability=0, vertical_flip_probability=0.5), replace(INPUT, pad_value=0))
+    augment = Augment(
+        AugmentConfig(photometric_probability=0, vertical_flip_probability=0.5), replace(INPUT, pad_value=0)
+    )
     for seed in range(40):
         torch.manual_seed(seed)
         pixels, found = augment(image, objects([[30, 20, 80, 60]]))

@@ -42,7 +42,9 @@ def test_smooth_l1_of_codes() -> None:
     perfect = float(LOSS(raw, image)["box"])
     raw.box_codes.data[0, index] = torch.tensor([1.0, 0.5, 0.0, -2.0])
     # 0.5 * 1 + 0.5 * 0.25 + 0 + (2 - 0.5), shared among the positives.
-    positives = round(float((LOSS.box_codes(torch.tensor([prior_box(index)]), torch.tensor([index]))).abs().max() < 1e-4))
+    positives = round(
+        float((LOSS.box_codes(torch.tensor([prior_box(index)]), torch.tensor([index]))).abs().max() < 1e-4)
+    )
     assert positives == 1
     from edgedet.training.assignment_ssd import assign
 
@@ -69,7 +71,9 @@ def test_mining_keeps_the_worst_negatives_at_the_ratio() -> None:
 
 def test_mining_runs_out_of_negatives() -> None:
     positive = torch.tensor([[True, True, False]])
-    assert hard_negatives(torch.ones(1, 3), positive, torch.zeros_like(positive), 3.0).tolist() == [[False, False, True]]
+    assert hard_negatives(torch.ones(1, 3), positive, torch.zeros_like(positive), 3.0).tolist() == [
+        [False, False, True]
+    ]
 
 
 def test_an_image_without_objects_teaches_background() -> None:

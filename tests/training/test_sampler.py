@@ -72,7 +72,9 @@ def test_pixels_do_not_depend_on_workers_or_cache(tmp_path: Path) -> None:
 
 
 def test_augmentation_changes_from_epoch_to_epoch_and_leaves_the_generator_alone(tmp_path: Path) -> None:
-    images = TrainingImages(read_dataset(tiny_data(tmp_path), "train"), Augment(AugmentConfig(), InputSpec(64, 64)), 0, 10)
+    images = TrainingImages(
+        read_dataset(tiny_data(tmp_path), "train"), Augment(AugmentConfig(), InputSpec(64, 64)), 0, 10
+    )
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
@@ -82,7 +84,9 @@ def test_augmentation_changes_from_epoch_to_epoch_and_leaves_the_generator_alone
 
 
 def test_padding() -> None:
-    found = targets(objects([[0, 0, 1, 1]], [3]), objects([]), objects([[0, 0, 1, 1], [0, 0, 0.5, 1]], [1, 2], [True, False]))
+    found = targets(
+        objects([[0, 0, 1, 1]], [3]), objects([]), objects([[0, 0, 1, 1], [0, 0, 0.5, 1]], [1, 2], [True, False])
+    )
     assert found.class_ids.tolist() == [[3, PADDING], [PADDING, PADDING], [1, 2]]
     assert found.trained_on.tolist() == [[True, False], [False, False], [False, True]]
     assert found.left_alone.tolist() == [[False, False], [False, False], [True, False]]

@@ -14,8 +14,8 @@ from edgedet.training.loss_yolo import YoloLoss, box_targets
 from tests.small_models import small_spec
 from tests.training.helpers import objects, targets
 
-# 128 x 96 px. Level 0: 4 x 3 cells of 32 px, anchors 40x41, 68x84, 110x90. Level 1: 8 x 6 cells of 16 px, anchors 10x14,
-# 23x27, 37x29. 3 * 12 = 36 priors, then 3 * 48 = 144.
+# 128 x 96 px. Level 0: 4 x 3 cells of 32 px, anchors 40x41, 68x84, 110x90. Level 1: 8 x 6 cells of 16 px, anchors
+# 10x14, 23x27, 37x29. 3 * 12 = 36 priors, then 3 * 48 = 144.
 SPEC = small_spec("yolov3_tiny")
 
 
@@ -66,14 +66,18 @@ def test_targets_decode_to_the_box() -> None:
 
 
 def zeros() -> RawHeads:
-    return RawHeads(torch.zeros(1, SPEC.num_priors, 4, requires_grad=True), torch.zeros(1, SPEC.num_priors, 4, requires_grad=True))
+    return RawHeads(
+        torch.zeros(1, SPEC.num_priors, 4, requires_grad=True), torch.zeros(1, SPEC.num_priors, 4, requires_grad=True)
+    )
 
 
 def test_loss_of_zeros_by_hand() -> None:
     # The object is prior 97 as zeros predict it: centre of cell (4, 2), the anchor's size 23x27.
     parts = YoloLoss(SPEC, LossConfig())(zeros(), targets(objects([box_px(72, 40, 23, 27)], [1])))
     weight = 2 - 23 * 27 / (128 * 96)
-    assert float(parts["box"]) == pytest.approx(weight * 2 * math.log(2), rel=1e-5)  # two coordinates at 0.5, size exact
+    assert float(parts["box"]) == pytest.approx(
+        weight * 2 * math.log(2), rel=1e-5
+    )  # two coordinates at 0.5, size exact
     assert float(parts["class"]) == pytest.approx(3 * math.log(2), rel=1e-5)
     # Of 180 predictions, other anchors in the same cell that overlap by more than 0.5 are not counted as background:
     # 37x29 over 23x27 has IoU 621/1073 = 0.579; 10x14 has 0.225. 40x41 is centred elsewhere.
