@@ -1,0 +1,62 @@
+"""The card inside each file: complete, canonical, and refused when it is absent, damaged or changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from edgedet.errors import ModelFileError, NotRunError
+from edgedet.export.card import CardRunner, FileCard
+from edgedet.runner import UnitDetections
+from tests.small_models import SPECS
+
+CARD = FileCard(SPECS["yolov3_tiny"], "fp16", "ab" * 32, "0.1.0")
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_card_goes_through_json(name: str) -> None:
+    card = FileCard(SPECS[name], "fp32", "cd" * 32, "0.1.0")
+    assert FileCard.from_json(card.to_json(), "file") == card
+    assert FileCard.from_json(card.to_json(), "file").to_json() == card.to_json()
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_no_card_means_a_foreign_file(text: str | None) -> None:
+    with pytest.raises(ModelFileError, match=r"x\.onnx: carries no edgedet spec"):
+        FileCard.from_json(text, "x.onnx")
+
+
+def _changed(**changes: object) -> str:
+    return json.dumps(json.loads(CARD.to_json()) | changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "null", "7", "{}", _changed(spec=None), _changed(spec={"name": "x"}), _changed(spec_digest="0" * 16)],
+)
+def test_damaged_and_changed_cards_are_refused(text: str) -> None:
+    with pytest.raises(ModelFileError, match=r"x\.onnx: ") as caught:
+        FileCard.from_json(text, "x.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_changed_threshold_is_noticed() -> None:
+    value = json.loads(CARD.to_json())
+    value["spec"]["nms"]["score_min"] = 0.5
+    with pytest.raises(ModelFileError, match="changed after export"):
+        FileCard.from_json(json.dumps(value), "x.onnx")
+
+
+class _Runner(CardRunner):
+    def infer(self, network_pixels: Tensor) -> UnitDetections:
+        raise AssertionError("not called")
+
+
+def test_a_runner_has_the_spec_and_precision_of_its_card() -> None:
+    runner = _Runner(Path("x.onnx"), CARD, "onnx", "some runtime")
+    assert (runner.spec, runner.precision, runner.card) == (CARD.spec, "fp16", CARD)
+    with pytest.raises(NotRunError, match="some runtime cannot run a part"):
+        runner.before_nms()
