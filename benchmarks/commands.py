@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgedet.benchmarks.latency import Latency, NotRun
+    from edgedet.benchmarks.report_entries import ReportEntry
+
+_STYLES = {"badge good": "green", "badge bad": "bold red", "badge warn": "yellow", "warn": "yellow"}
 
 
 def register(app: typer.Typer) -> None:
     app.command("bench")(bench_command)
+    app.command("report")(report_command)
+    app.command("demo")(demo_command)
 
 
 def bench_command(
@@ -56,6 +62,86 @@ def bench_command(
     for line in _bench_remarks(results):
         console.print(line, highlight=False, soft_wrap=True)
     if any(isinstance(result, NotRun) for result in results):
+        raise typer.Exit(1)
+
+
+def report_command(
+    models: list[Path] = typer.Argument(..., metavar="MODEL|FOLDER...", help="Model files, or folders that hold some."),
+    data: Path = typer.Option(..., "--data", help="The data set: a folder or a YAML file."),
+    split: str = typer.Option("test", "--split", help="train, val, trainval or test."),
+    out: Path = typer.Option(Path("report.html"), "--out", metavar="FILE", help="The page."),
+    title: str | None = typer.Option(None, "--title", help="Head of the page. Default: the detector's name."),
+    threads: int | None = typer.Option(
+        None, "--threads", min=1, help="CPU threads when timing; default: the runtime's."
+    ),
+    seconds: float = typer.Option(3.0, "--seconds", min=0.1, help="Length of the steady phase of each file."),
+    max_images: int | None = typer.Option(None, "--max-images", min=1, help="Only this many images, spread evenly."),
+) -> None:
+    """Evaluate and time a model and its exported files, and write one page about them.
+
+    Give the model.pt too: the change in accuracy is counted from it. The exit code is 1 when a file is not the model
+    or could not be run; the page is written all the same.
+
+    \b
+    Example:
+      edgedet report run/model.pt phone --data my_photos --out report.html
+    """
+    from edgedet.benchmarks.harness import Budget
+    from edgedet.benchmarks.report import failures, write_report
+    from edgedet.benchmarks.report_collect import collect_entries, find_models
+    from edgedet.data import read_dataset
+
+    dataset = read_dataset(data, split)
+    entries = collect_entries(find_models(models), dataset, max_images, threads, Budget(seconds=seconds))
+    write_report(out, entries, title or f"{entries[0].name} on {dataset.root.name}")
+    _finish(entries, failures(entries), {"report": out})
+
+
+def demo_command(
+    out: Path = typer.Option(Path("demo"), "--out", metavar="DIR", help="Folder for everything the demo makes."),
+    seconds: float = typer.Option(3.0, "--seconds", min=0.1, help="Length of the steady phase when timing a file."),
+) -> None:
+    """The whole road in a few minutes: pictures, training, three phone-ready files, accuracy, latency, one page.
+
+    Nothing is downloaded. Run it again after an interruption: finished stages are kept. The exit code is 1 when a file
+    is not the model, or the model did not learn.
+
+    \b
+    Example:
+      edgedet demo --out demo
+    """
+    from edgedet.benchmarks.demo import DemoSettings, run_demo
+
+    result = run_demo(out, DemoSettings(bench_seconds=seconds))
+    places = {"report": result.report, "files": out / "files", "pictures": result.pictures}
+    _finish(result.entries, result.failures, places)
+
+
+def _finish(entries: Sequence[ReportEntry], failed: Sequence[str], places: dict[str, Path]) -> None:
+    """Print the summary, what failed and where things are; exit with 1 when anything failed."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgedet.benchmarks.report_entries import with_accuracy
+    from edgedet.benchmarks.report_table import summary_table
+
+    summary = summary_table(with_accuracy(entries))
+    table = Table()
+    for k, name in enumerate(summary.head):
+        table.add_column(name, justify="left" if k < 2 else "right", overflow="fold")
+    for row in summary.rows:
+        table.add_row(*(Text(cell.text, style=_STYLES.get(cell.style, "")) for cell in row))
+    console = Console()
+    console.print(table)
+    if any(entry.in_reference_runtime for entry in entries):
+        console.print("† reference runtime: the saved file is interpreted. Not a device latency.", highlight=False)
+    for line in failed:
+        console.print(f"[bold red]failed:[/] {escape(line)}", highlight=False, soft_wrap=True)
+    for name, path in places.items():
+        console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
+    if failed:
         raise typer.Exit(1)
 
 

@@ -57,7 +57,9 @@ def side_by_side(entries: Sequence[ReportEntry], count: int = 6) -> tuple[tuple[
         image = enlarged(load_image(sample.image_path))
         scale = image.shape[1] / sample.width_px
         pictures = [_labelled(image, sample, dataset, scale)]
-        pictures += [_detected(image, result, index, scale) for result in results.values()]
+        for result in results.values():
+            drawn, shown = draw_found(image, result, index, scale)
+            pictures.append(to_picture(drawn, _count(shown, "detection")))
         rows.append(PictureRow(sample.image_path.name, tuple(pictures)))
     return ("labelled", *results), tuple(rows)
 
@@ -74,6 +76,20 @@ def choose(dataset: Dataset, count: int) -> list[int]:
     wanted = min(max(count - len(empty), 1), len(filled))
     spread = np.linspace(0, len(filled) - 1, wanted).round().astype(int) if filled else []
     return [filled[i] for i in spread] + empty
+
+
+def draw_found(image: UInt8Image, result: EvalResult, index: int, scale: float = 1.0) -> tuple[UInt8Image, int]:
+    """A photograph with the detections an app would show, and their number.
+
+    Args:
+        image: photograph `index` of the data set, `scale` times as large as its file.
+    """
+    found, names = result.detections[index], result.dataset.class_names
+    own_names = result.source.class_names or names
+    shown = found.scores >= max(DEPLOYMENT_SCORE_MIN, result.source.score_min or 0.0)
+    labels = [own_names[k] for k in found.class_ids[shown]]
+    ids = [names.index(label) for label in labels]  # a detector may have the classes in another order; colours agree
+    return draw_detections(image, found.boxes_xyxy_px[shown] * scale, labels, found.scores[shown], ids), len(labels)
 
 
 def enlarged(image: UInt8Image) -> UInt8Image:
@@ -95,17 +111,6 @@ def _labelled(image: UInt8Image, sample: Sample, dataset: Dataset, scale: float)
     labels = [dataset.class_names[k] for k in objects.class_ids]
     drawn = draw_detections(image, objects.boxes_xyxy_px * scale, labels, class_ids=objects.class_ids)
     return to_picture(drawn, _count(len(objects), "object"))
-
-
-def _detected(image: UInt8Image, result: EvalResult, index: int, scale: float) -> Picture:
-    """Detections an app would show, in the data set's colours whatever order the detector has its classes in."""
-    found, names = result.detections[index], result.dataset.class_names
-    own_names = result.source.class_names or names
-    shown = found.scores >= max(DEPLOYMENT_SCORE_MIN, result.source.score_min or 0.0)
-    labels = [own_names[k] for k in found.class_ids[shown]]
-    ids = [names.index(label) for label in labels]
-    drawn = draw_detections(image, found.boxes_xyxy_px[shown] * scale, labels, found.scores[shown], ids)
-    return to_picture(drawn, _count(int(shown.sum()), "detection"))
 
 
 def _mistaken(result: EvalResult, example: Example) -> Picture:

@@ -148,11 +148,11 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
         find_images(tmp_path / "absent")
 
 
-def _app() -> typer.Typer:
-    app = typer.Typer()
-    commands.register(app)
-    app.command("other")(lambda: None)  # with one command alone, Typer would not expect its name
-    return app
+def app() -> typer.Typer:
+    commands_app = typer.Typer()
+    commands.register(commands_app)
+    commands_app.command("other")(lambda: None)  # with one command alone, Typer would not expect its name
+    return commands_app
 
 
 def test_the_command_prints_writes_and_fails_for_what_was_not_run(model_pt: Path, tmp_path: Path) -> None:
@@ -160,10 +160,10 @@ def test_the_command_prints_writes_and_fails_for_what_was_not_run(model_pt: Path
     broken.write_bytes(b"not a model")
     out = tmp_path / "latency.json"
     arguments = ["bench", str(model_pt), "--seconds", "0.1", "--threads", "1", "--json", str(out)]
-    good = CliRunner().invoke(_app(), arguments)
+    good = CliRunner().invoke(app(), arguments)
     assert good.exit_code == 0, good.output
     assert "p90" in good.output
-    bad = CliRunner().invoke(_app(), [*arguments, str(broken)])
+    bad = CliRunner().invoke(app(), [*arguments, str(broken)])
     assert bad.exit_code == 1
     assert "not run" in bad.output
     assert [r["status"] for r in json.loads(out.read_text())["results"]] == ["measured", "not run"]

@@ -1,0 +1,68 @@
+"""Joining files with what is known about them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from edgedet.benchmarks.harness import Budget
+from edgedet.benchmarks.latency import Latency, NotRun
+from edgedet.benchmarks.report_collect import collect_entries, find_models
+from edgedet.data import Dataset
+from edgedet.errors import ModelFileError
+from edgedet.evaluation import EvalResult
+from edgedet.export.parity_report import ParityReport
+from edgedet.export.pipeline import export_model
+from tests.benchmarks.test_harness import app
+
+QUICK = Budget(seconds=0.1, max_samples=4, min_samples=2, warmup_runs=1, warmup_seconds=0.0)
+
+
+@pytest.fixture(scope="module")
+def exported(model_pt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with model.onnx, its JSON, and a stray text."""
+    folder = tmp_path_factory.mktemp("files")
+    export_model(model_pt, ["onnx"], folder)
+    (folder / "notes.txt").write_text("hello")
+    return folder
+
+
+def test_models_are_found_the_pt_first(model_pt: Path, exported: Path, tmp_path: Path) -> None:
+    onnx = exported / "model.onnx"
+    assert find_models([exported, model_pt, onnx]) == [model_pt, onnx]
+    with pytest.raises(ModelFileError, match="holds no model file"):
+        find_models([tmp_path])
+    with pytest.raises(ModelFileError, match="no such file or folder"):
+        find_models([tmp_path / "absent.onnx"])
+
+
+def test_an_entry_joins_accuracy_latency_and_parity(model_pt: Path, exported: Path, dataset: Dataset) -> None:
+    broken = exported.parent / "broken.onnx"
+    shutil.copy(exported / "model.onnx.export.json", broken.with_name("broken.onnx.export.json"))
+    broken.write_bytes(b"nothing")
+    paths = [model_pt, exported / "model.onnx", broken]
+    reference, onnx, damaged = collect_entries(paths, dataset, max_images=3, threads=1, budget=QUICK)
+    assert reference.is_reference
+    assert isinstance(onnx.parity, ParityReport)
+    assert isinstance(onnx.evaluation, EvalResult)
+    assert len(onnx.evaluation.dataset) == 3
+    assert isinstance(onnx.latency, Latency)
+    assert onnx.latency.images.source == "photographs"
+    assert onnx.size_bytes == (exported / "model.onnx").stat().st_size
+    assert onnx.notes
+    assert isinstance(damaged.evaluation, NotRun)
+    assert isinstance(damaged.latency, NotRun)
+    assert isinstance(damaged.parity, NotRun)
+    assert "another version of the file" in damaged.parity.reason
+
+
+def test_the_command_writes_the_page(model_pt: Path, exported: Path, dataset: Dataset, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    arguments = ["report", str(model_pt), str(exported), "--data", str(dataset.root), "--out", str(out)]
+    ran = CliRunner().invoke(app(), [*arguments, "--seconds", "0.1", "--threads", "1", "--title", "Mine"])
+    assert ran.exit_code == (1 if "failed:" in ran.output else 0), ran.output
+    assert "model.onnx" in ran.output
+    assert "<h1>Mine</h1>" in out.read_text(encoding="utf-8")
