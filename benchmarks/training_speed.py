@@ -131,7 +131,8 @@ def _endless(loader: Any, order: Any) -> Iterator[tuple[Tensor, Targets]]:
 def _peak_memory_bytes() -> int:
     """The most this process has held, and what its loaders hold for themselves; the images they share count once."""
     loaders = psutil.Process().children(recursive=True)
-    return peak_memory_bytes() + sum(one.memory_full_info().uss for one in loaders)
+    own: int = sum(one.memory_full_info().uss for one in loaders)
+    return peak_memory_bytes() + own
 
 
 def _table(speed: TrainingSpeed) -> Table:

@@ -118,7 +118,7 @@ class TrainingConfig(_Part):
         seed: of weights, order and augmentation.
         workers: loader processes; 0 loads in the main process.
         cache_mb: decoded images kept in memory, at most this much.
-        train_split, val_split: names of splits; val_split "" means no validation.
+        train_split, val_split: names of splits; val_split null or "" means no validation.
         eval_every: validate every so many epochs; 0 only at the end.
         init_normalisation: what `--init` weights were trained with: "imagenet" (per-channel mean and std, which is
             folded into the first convolution), "half" (the config's own input mean and std), "auto" (imagenet for
@@ -143,7 +143,7 @@ class TrainingConfig(_Part):
     workers: NonNegativeInt = 1
     cache_mb: NonNegativeInt = 1024
     train_split: str = "train"
-    val_split: str = "val"
+    val_split: str | None = "val"
     eval_every: NonNegativeInt = 0
     init_normalisation: Literal["auto", "imagenet", "half"] = "auto"
     init_norm_eps: PositiveFloat | None = None

@@ -30,7 +30,8 @@ def shape_iou(a_wh: npt.NDArray[np.floating], b_wh: npt.NDArray[np.floating]) ->
     """(M, 2) and (K, 2) to (M, K): IoU of boxes that share their centre."""
     a, b = np.asarray(a_wh, np.float64), np.asarray(b_wh, np.float64)
     intersection = np.minimum(a[:, None], b[None]).prod(axis=2)
-    return intersection / (a.prod(axis=1)[:, None] + b.prod(axis=1)[None] - intersection)
+    iou: npt.NDArray[np.float64] = intersection / (a.prod(axis=1)[:, None] + b.prod(axis=1)[None] - intersection)
+    return iou
 
 
 def fit_anchors(boxes_wh: npt.NDArray[np.floating], count: int, seed: int = 0) -> npt.NDArray[np.float64]:
@@ -61,7 +62,7 @@ def fit_anchors(boxes_wh: npt.NDArray[np.floating], count: int, seed: int = 0) -
 
 def _spread_start(boxes: npt.NDArray[np.float64], count: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
     """k-means++: each further start is drawn in proportion to its squared distance from those chosen."""
-    chosen = boxes[random.integers(len(boxes))][None]
+    chosen: npt.NDArray[np.float64] = boxes[random.integers(len(boxes))][None]
     while len(chosen) < count:
         distance = (1 - shape_iou(boxes, chosen).max(axis=1)).clip(min=0) ** 2
         chosen = np.concatenate([chosen, boxes[random.choice(len(boxes), p=distance / distance.sum())][None]])

@@ -32,7 +32,7 @@ class Window(NamedTuple):
     height: int
 
 
-class IoUCrop(v2.RandomIoUCrop):
+class IoUCrop(v2.RandomIoUCrop):  # type: ignore[misc]
     """torchvision's crop with the same distribution, but with all trials drawn at once: it tries up to 40 windows per
     image, and one by one that takes longer than the rest of the augmentation.
     """
@@ -124,7 +124,8 @@ class Augment:
         params = self.photometric.make_params([pixels])
         if not self.config.channel_shuffle:
             params["channel_permutation"] = None
-        return self.photometric.transform(pixels, params)
+        recoloured: Tensor = self.photometric.transform(pixels, params)
+        return recoloured
 
 
 def show_window(image_u8_chw: Tensor, objects: Objects, window: Window, spec: InputSpec) -> tuple[Tensor, Objects]:

@@ -45,5 +45,5 @@ def _use_bf16(wanted: str, kind: str) -> bool:
     if wanted != "auto":
         return wanted == "bf16"
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return kind == "cpu" and torch.cpu._is_avx512_bf16_supported()

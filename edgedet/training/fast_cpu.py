@@ -30,7 +30,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not input.is_cpu or not torch.is_grad_enabled():
-            return super()._conv_forward(input, weight, bias)
+            plain: Tensor = super()._conv_forward(input, weight, bias)
+            return plain
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
             input, weight = input.to(dtype), weight.to(dtype)
@@ -49,7 +50,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(input, weight, None, stride, weight.shape[2] // 2, groups=weight.shape[0])
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         input, weight = ctx.saved_tensors
         stride: int = ctx.stride
         groups, padding = weight.shape[0], weight.shape[2] // 2
@@ -101,7 +102,7 @@ class _BatchNormActivation(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         input, weight, mean, inverse_std, output = ctx.saved_tensors
         grad = ctx.layer.activation.gradient(grad_output, output)
         needed = [bool(n) for n in ctx.needs_input_grad[:3]]

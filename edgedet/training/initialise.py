@@ -160,7 +160,7 @@ def _published(spec: DetectorSpec) -> torchvision.models.WeightsEnum:
             f"--init imagenet: torchvision publishes {network.backbone} at width 1.0 with its full tail only",
             "Set network.width to 1.0 and network.reduced_tail to false, or leave --init out.",
         )
-    return torchvision.models.get_model_weights(network.backbone)["IMAGENET1K_V1"]  # type: ignore[index,no-any-return]
+    return torchvision.models.get_model_weights(network.backbone)["IMAGENET1K_V1"]
 
 
 def _download(weights: torchvision.models.WeightsEnum) -> dict[str, Tensor]:

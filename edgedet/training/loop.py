@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -79,9 +80,9 @@ def make_loader(
     order = BatchOrder(len(dataset), training.batch_size, training.seed, fabric.global_rank, fabric.world_size)
     images = TrainingImages(dataset, Augment(config.augment, config.input), training.seed, training.cache_mb)
     context = "fork" if training.workers and sys.platform == "linux" else None  # forked loaders share the image cache
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         images,
-        batch_sampler=order,  # type: ignore[arg-type]
+        batch_sampler=order,
         num_workers=training.workers,
         collate_fn=collate,
         persistent_workers=training.workers > 0,
@@ -109,7 +110,7 @@ class Run:
 
     def finish(self) -> Path:
         """Train to the end. Returns the path of model.pt."""
-        while self.progress.share < 1:
+        while self._share() < 1:
             started, first_step = time.monotonic(), self.progress.step
             parts, lr = self._train_epoch()
             seconds, steps = time.monotonic() - started, self.progress.step - first_step
@@ -129,8 +130,8 @@ class Run:
         with progress_bar() as bar:
             task = bar.add_task(f"Epoch {self.epoch + 1}", total=len(self.order))
             for pixels, targets in self.loader:
-                share = float(self.fabric.broadcast(self.progress.share))
-                if share >= 1:
+                share = self._share()
+                if share >= 1 and steps:  # an epoch that was begun has a step, so that its record is not empty
                     break
                 lr = learning_rate(self.config.training, self.progress.step, share)
                 for name, value in self.step(pixels, targets, lr).items():
@@ -139,6 +140,11 @@ class Run:
                 steps += 1
                 bar.update(task, advance=1)
         return {name: float(value) / steps for name, value in sums.items()}, lr
+
+    def _share(self) -> float:
+        """How much of the run is done; all processes go by the first one's clock."""
+        share = self.progress.share
+        return share if self.fabric.world_size == 1 else float(self.fabric.broadcast(share))
 
     def _line(self, parts: dict[str, float], lr: float, images_per_s: float) -> dict[str, object]:
         every = self.config.training.eval_every

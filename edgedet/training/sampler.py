@@ -10,10 +10,10 @@ from torch.utils.data import Sampler
 
 
 class SampleKey(NamedTuple):
-    """One image of one epoch."""
+    """One image of one epoch; image is its index in the split."""
 
     epoch: int
-    index: int
+    image: int
 
 
 class BatchOrder(Sampler[list[SampleKey]]):

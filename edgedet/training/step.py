@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ class TrainStep:
         self.spec = spec
         self.config = config.training
         self.average = WeightAverage(model.to(fabric.device), self.config.ema_decay)
-        self.network = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = model.to(memory_format=torch.channels_last)
         if self.config.fast_kernels and fabric.device.type == "cpu":
             accelerate(self.network)
         optimiser = make_optimiser(self.network, self.config)
@@ -59,9 +61,10 @@ class TrainStep:
 
     def backward(self, parts: dict[str, Tensor]) -> None:
         total = torch.stack(list(parts.values())).sum()
-        if not bool(torch.isfinite(total)):
+        value = float(total.detach())
+        if not math.isfinite(value):
             raise EdgedetError(
-                f"the loss became {float(total)}",
+                f"the loss became {value}",
                 "Lower training.lr or raise training.warmup_steps; the last checkpoint is kept.",
             )
         self.fabric.backward(total)

@@ -17,7 +17,7 @@ from tests.training.helpers import objects, targets, tiny_data
 
 
 def indices(order: BatchOrder) -> list[list[int]]:
-    return [[key.index for key in batch] for batch in order]
+    return [[key.image for key in batch] for batch in order]
 
 
 def test_each_image_at_most_once_in_an_epoch() -> None:
