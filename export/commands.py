@@ -125,9 +125,9 @@ def _dataset_images(data: Path | None, split: str) -> list[UInt8Image] | None:
 
 
 def _export_table(artifacts: Sequence[Artifact]) -> Table:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("file", "format", "precision", "size", "parity", "runtime")
+    table = Table(Column("file", overflow="fold"), "format", "precision", "size", "parity", "runtime")
     for artifact in artifacts:
         size = f"{artifact.size_bytes / 1e6:.2f} MB"
         status = _styled(artifact.parity.status)
@@ -148,7 +148,7 @@ def _verify_table(one: Verification) -> Table:
     where = f"{report.precision}, {report.runtime}, {report.images} images" if report else "not compared"
     table = Table("depth", "result", "measured", title=f"{one.path}\n{where}", title_justify="left")
     if report is None:
-        table.add_row("file", _styled("error"), one.error)
+        table.add_row("file", _styled(one.status), one.reason)
         return table
     for depth in report.depths:
         lines = [f"{c.name}: {c.value:.3g} (limit {c.limit:.3g})" for c in depth.checks]

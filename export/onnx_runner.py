@@ -63,7 +63,7 @@ def _feed(network_pixels: Tensor) -> Float32Array:
 
 def _session(source: Path | bytes, path: Path, threads: int | None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors come as exceptions; stderr is for our own lines
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

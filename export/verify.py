@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgedet.data import Dataset, load_image
-from edgedet.errors import EdgedetError, ModelFileError
+from edgedet.errors import EdgedetError, ModelFileError, NotRunError
 from edgedet.evaluation import EvalResult, evaluate
 from edgedet.export.artifact import Artifact, file_digest, json_path
 from edgedet.export.parity import accuracy_depth, compare
@@ -26,20 +26,21 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Verification:
-    """One file: a report, or the error that kept it from being compared."""
+    """One file.
+
+    Attributes:
+        status: that of the report; without one "error", or "not run" where something is missing on this machine.
+        report: None where nothing could be compared; `reason` then says why.
+    """
 
     path: Path
+    status: str
     report: ParityReport | None = None
-    error: str = ""
-
-    @property
-    def status(self) -> str:
-        """ "passed", "failed" or "not run" as ParityReport; "error" where nothing could be compared."""
-        return self.report.status if self.report else "error"
+    reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
         parity = self.report.to_json() if self.report else None
-        return {"artifact": str(self.path), "status": self.status, "error": self.error or None, "parity": parity}
+        return {"artifact": str(self.path), "status": self.status, "reason": self.reason or None, "parity": parity}
 
 
 def verify(artifacts: Sequence[Path], model: Path, dataset: Dataset, max_images: int = 100) -> list[Verification]:
@@ -61,10 +62,13 @@ def verify(artifacts: Sequence[Path], model: Path, dataset: Dataset, max_images:
         try:
             runner = _open(path)
             report = compare(reference, runner, _images(dataset, max_images, path))
+            report = _with_accuracy(report, reference, runner, dataset, accuracy)
+        except NotRunError as error:
+            found.append(Verification(path, "not run", reason=str(error)))
         except EdgedetError as error:
-            found.append(Verification(path, error=str(error)))
-            continue
-        found.append(Verification(path, _with_accuracy(report, reference, runner, dataset, accuracy)))
+            found.append(Verification(path, "error", reason=str(error)))
+        else:
+            found.append(Verification(path, report.status, report))
     return found
 
 

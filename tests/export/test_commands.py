@@ -111,7 +111,7 @@ def test_verify_names_files_of_other_weights_and_goes_on(
     assert main([*arguments, "--json", str(report)]) == 1
 
     assert "other weights" in _one_line(capsys.readouterr().out).replace("│", " ").replace("  ", " ")
-    errors = [a["error"] for a in json.loads(report.read_text())["artifacts"]]
+    errors = [a["reason"] for a in json.loads(report.read_text())["artifacts"]]
     assert "no such file" in errors[0]
     assert "exported from other weights" in errors[1]
 
@@ -127,7 +127,7 @@ def test_verify_notices_a_file_changed_after_export(phone: Path, model: Path, da
     report = tmp_path / "verify.json"
     arguments = ["verify", str(tmp_path / "model.onnx"), "--against", str(model), "--data", str(data)]
     assert main([*arguments, "--json", str(report)]) == 1
-    assert "was changed after export" in json.loads(report.read_text())["artifacts"][0]["error"]
+    assert "was changed after export" in json.loads(report.read_text())["artifacts"][0]["reason"]
 
 
 def test_verify_fails_on_a_file_that_answers_differently(phone: Path, model: Path, data: Path, tmp_path: Path) -> None:
