@@ -76,11 +76,19 @@ def main(
 ) -> None:
     """Time files against themselves without their suppression."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     images = [sample.image_path for sample in read_dataset(data, split).samples]
     results = [nms_cost(path, images, threads, rounds) for path in models]
-    columns = ("file", "runtime", "score_min", "detections per image", "before NMS ms", "whole ms", "NMS adds")
+    columns = (
+        Column("file", overflow="fold"),
+        "runtime",
+        "score_min",
+        "detections per image",
+        "before NMS ms",
+        "whole ms",
+        "NMS adds",
+    )
     table = Table(*columns, title=f"{len(images)} images, {threads} thread(s), medians of {rounds} runs")
     for row in results:
         counts = (f"{row['score_min']:g}", f"{row['mean_detections']:.1f}")

@@ -65,7 +65,7 @@ def random_network(spec: DetectorSpec, pictures: Tensor) -> nn.Module:
     return network
 
 
-def torchvision_model(network: nn.Module, spec: DetectorSpec, same_thresholds: bool) -> nn.Module:
+def torchvision_model(network: nn.Module, spec: DetectorSpec, same_thresholds: bool) -> Any:
     """torchvision's detector with the weights of ours; both list their layers in the same order."""
     nms = spec.nms
     thresholds = {
@@ -74,7 +74,7 @@ def torchvision_model(network: nn.Module, spec: DetectorSpec, same_thresholds: b
         "detections_per_img": nms.max_detections,
         "topk_candidates": nms.pre_topk,
     }
-    model: nn.Module = ssdlite320_mobilenet_v3_large(
+    model: Any = ssdlite320_mobilenet_v3_large(
         weights=None, weights_backbone=None, num_classes=spec.num_logits, **(thresholds if same_thresholds else {})
     ).eval()
     ours = [network.backbone, network.extras, network.class_heads, network.box_heads]

@@ -71,7 +71,7 @@ def _session(source: Path | bytes, path: Path, threads: int | None) -> onnxrunti
             source if isinstance(source, bytes) else str(source), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime's errors have no common base below Exception
-        reason = str(error).strip().splitlines()[0][:160]
+        reason = str(error).strip().splitlines()[0].split(" failed:")[-1][:160]
         raise ModelFileError(
             f"{path}: ONNX Runtime cannot load it ({reason})", "The file is damaged or foreign; export the model again."
         ) from error
