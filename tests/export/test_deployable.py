@@ -73,4 +73,6 @@ def test_normalisation_is_the_spec_s() -> None:
     deployable = Deployable(small_model(spec), spec)
     pixels = torch.rand(1, 3, 96, 128) * 255
     with torch.no_grad():
-        torch.testing.assert_close(deployable.raw(pixels).logits, deployable.heads(pixels / 255).logits)
+        torch.testing.assert_close(
+            deployable.raw(pixels).logits, deployable.heads(pixels / 255).logits, atol=1e-3, rtol=0
+        )

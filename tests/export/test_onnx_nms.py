@@ -130,11 +130,12 @@ def test_fewer_priors_than_rows() -> None:
     np.testing.assert_array_equal(classes[0, :2], (0, 1))
 
 
-def test_thresholds_survive_the_text_form() -> None:
-    nms = NmsSpec(score_min=0.1, iou_max=1 / 3)
+@pytest.mark.parametrize(("score_min", "iou_max"), [(0.1, 1 / 3), (1e-6, 1.0), (0.999999, 1e-5)])
+def test_thresholds_survive_the_text_form(score_min: float, iou_max: float) -> None:
+    nms = NmsSpec(score_min=score_min, iou_max=iou_max)
     values = {i.name: onnx.numpy_helper.to_array(i) for i in suppression_graph(_spec(nms, 4, 2)).initializer}
-    assert values["nms_iou_max"] == np.float32(1 / 3)
-    assert values["nms_score_below"] == score_below(nms) == np.nextafter(np.float32(0.1), np.float32(0))
+    assert values["nms_iou_max"] == np.float32(iou_max)
+    assert values["nms_score_below"] == score_below(nms) == np.nextafter(np.float32(score_min), np.float32(0))
 
 
 def _onnx_vectors() -> dict[str, tuple[Any, Arrays, Any]]:
