@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -66,8 +67,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     for parent in list(model.modules()):
         if not isinstance(parent, nn.Sequential):
             continue
-        names = list(parent._modules)
-        for first, second in zip(names, names[1:], strict=False):
+        for first, second in pairwise(list(parent._modules)):
             conv, norm = parent._modules[first], parent._modules[second]
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 parent._modules[first] = fuse_conv_bn_eval(conv, norm)
