@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgedet.benchmarks.latency import Latency, NotRun
     from edgedet.benchmarks.report_entries import ReportEntry
 
+_IN_TERMINAL = ("File", "Size MB", "COCO AP", "AP50", "Change", "Parity", "p50 ms")  # fit 80 columns
 _STYLES = {"badge good": "green", "badge bad": "bold red", "badge warn": "yellow", "warn": "yellow"}
 
 
@@ -34,7 +35,8 @@ def bench_command(
 ) -> None:
     """Time model files on this host: load, first image, and steady state with p50, p90 and p99.
 
-    Each file runs in a process of its own, batch 1. Without --data or --images, generated pictures are shown. A file
+    Each file runs in a process of its own, batch 1. pre, file and post are medians of resizing, of the file itself (with
+    decoding and NMS) and of bringing boxes back to the picture. Without --data or --images, generated pictures are shown. A file
     that could not be timed reads "not run" with the reason, and the exit code is 1.
 
     \b
@@ -60,7 +62,7 @@ def bench_command(
     console = Console()
     console.print(_bench_table(results))
     for line in _bench_remarks(results):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if any(isinstance(result, NotRun) for result in results):
         raise typer.Exit(1)
 
@@ -119,6 +121,7 @@ def demo_command(
 
 def _finish(entries: Sequence[ReportEntry], failed: Sequence[str], places: dict[str, Path]) -> None:
     """Print the summary, what failed and where things are; exit with 1 when anything failed."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -128,11 +131,12 @@ def _finish(entries: Sequence[ReportEntry], failed: Sequence[str], places: dict[
     from edgedet.benchmarks.report_table import summary_table
 
     summary = summary_table(with_accuracy(entries))
-    table = Table()
-    for k, name in enumerate(summary.head):
-        table.add_column(name, justify="left" if k < 2 else "right", overflow="fold")
+    shown = [k for k, name in enumerate(summary.head) if name in _IN_TERMINAL]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for k in shown:
+        table.add_column(summary.head[k], justify="right" if k else "left", no_wrap=True)
     for row in summary.rows:
-        table.add_row(*(Text(cell.text, style=_STYLES.get(cell.style, "")) for cell in row))
+        table.add_row(*(Text(row[k].text, style=_STYLES.get(row[k].style, "")) for k in shown))
     console = Console()
     console.print(table)
     if any(entry.in_reference_runtime for entry in entries):
@@ -145,52 +149,59 @@ def _finish(entries: Sequence[ReportEntry], failed: Sequence[str], places: dict[
         raise typer.Exit(1)
 
 
-def _bench_table(results: list[Latency | NotRun]) -> Table:
+def _bench_table(results: Sequence[Latency | NotRun]) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from edgedet.benchmarks.latency import NotRun
 
-    table = Table(title="Latency on this host, batch 1, milliseconds", title_justify="left")
-    table.add_column("file", overflow="fold")
-    table.add_column("runtime", overflow="fold")
-    for name in ("load", "first", "p50", "p90", "p99", "pre + file + post"):
-        table.add_column(name, justify="right")
+    table = Table(
+        title="Latency on this host, batch 1, milliseconds", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    for k, name in enumerate(("file", "load", "first", "p50", "p90", "p99", "pre", "file", "post")):
+        table.add_column(name, justify="right" if k else "left", no_wrap=True)
     for result in results:
         name = Path(result.artifact).name
         if isinstance(result, NotRun):
             table.add_row(name, "[yellow]not run[/]")
         else:
-            table.add_row(f"{name}\n{result.precision}, {result.file_bytes / 1e6:.2f} MB", *_bench_cells(result))
+            table.add_row(name if result.is_device_latency else f"{name} †", *_bench_cells(result))
     return table
 
 
 def _bench_cells(result: Latency) -> list[str]:
-    runtime = result.runtime if result.is_device_latency else f"{result.runtime}\n[yellow]not a device latency[/]"
+    """Load, first, percentiles of the whole, medians of the stages."""
     steady = result.steady
-    numbers = (result.load_ms, result.first_ms, steady.p50_ms, steady.p90_ms, steady.p99_ms)
-    stages = " + ".join(f"{result.stages[name].p50_ms:.1f}" for name in ("preprocess", "inference", "postprocess"))
-    return [runtime, *(f"{number:.1f}" for number in numbers), stages]
+    stages = (result.stages[name].p50_ms for name in ("preprocess", "inference", "postprocess"))
+    numbers = (result.load_ms, result.first_ms, steady.p50_ms, steady.p90_ms, steady.p99_ms, *stages)
+    return [f"{number:.1f}" for number in numbers]
 
 
-def _bench_remarks(results: list[Latency | NotRun]) -> list[str]:
-    """What a reader must know to trust the numbers, and the reasons of what was not run."""
+def _bench_remarks(results: Sequence[Latency | NotRun]) -> list[str]:
+    """What ran each file or why none did, and what a reader must know to trust the numbers."""
     from edgedet.benchmarks.latency import NotRun
 
     lines = []
     for result in results:
+        name = Path(result.artifact).name
         if isinstance(result, NotRun):
-            lines.append(f"not run: {result.reason}")
+            lines.append(f"{name}: not run: {result.reason}")
+            continue
+        remark = "" if result.is_device_latency else " † not a device latency"
+        size = f"{result.file_bytes / 1e6:.2f} MB, {len(result.steady.samples_ms)} runs"
+        lines.append(f"{name}: {result.precision}, {size}, {result.runtime}{remark}")
     measured = [result for result in results if not isinstance(result, NotRun)]
-    if measured:
-        host, images = measured[0].environment, measured[0].images
-        threads = f"{host.threads} threads" if host.threads else "the runtime's own number of threads"
-        lines.append(f"{host.cpu}, {host.usable_cores} cores, {threads}, {host.os}")
-        lines.append(
-            f"{len(images.sizes_wh_px)} {images.source} pictures; scores from {measured[0].score_min:g} enter NMS"
-        )
-        load = max(max(result.environment.load_average_1m) for result in measured)
-        if load > host.usable_cores:
-            lines.append(
-                f"The host was busy (load average {load:.1f}): expect noise, and measure again when it is idle."
-            )
+    return lines + (_host_remarks(measured) if measured else [])
+
+
+def _host_remarks(measured: Sequence[Latency]) -> list[str]:
+    host, images = measured[0].environment, measured[0].images
+    threads = f"threads: {host.threads}" if host.threads else "threads: each runtime's own default"
+    lines = [
+        f"{host.cpu}, {host.usable_cores} cores, {threads}, {host.os}",
+        f"{len(images.sizes_wh_px)} {images.source} pictures; scores from {measured[0].score_min:g} on enter NMS",
+    ]
+    load = max(max(result.environment.load_average_1m) for result in measured)
+    if load > host.usable_cores:
+        lines.append(f"The host was busy (load average {load:.1f}): expect noise, and measure again when it is idle.")
     return lines

@@ -22,6 +22,7 @@ from edgedet.files import write_text
 
 __all__ = ["ReportEntry", "failures", "write_report"]
 
+_MOST_REASONS = 4  # in one line; the page has them all
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -63,7 +64,9 @@ def failures(entries: Sequence[ReportEntry]) -> list[str]:
     lines = []
     for entry in with_accuracy(entries):
         if isinstance(entry.parity, ParityReport) and not entry.parity.passed:
-            lines.append(f"{entry.name}: parity {entry.parity.status} ({'; '.join(entry.parity.reasons())})")
+            reasons = entry.parity.reasons()
+            more = f"; and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
+            lines.append(f"{entry.name}: parity {entry.parity.status} ({'; '.join(reasons[:_MOST_REASONS])}{more})")
         lines += [f"{entry.name}: not run, {absence}" for absence in entry.absences()]
     return lines
 
