@@ -35,9 +35,9 @@ def bench_command(
 ) -> None:
     """Time model files on this host: load, first image, and steady state with p50, p90 and p99.
 
-    Each file runs in a process of its own, batch 1. pre, file and post are medians of resizing, of the file itself (with
-    decoding and NMS) and of bringing boxes back to the picture. Without --data or --images, generated pictures are shown. A file
-    that could not be timed reads "not run" with the reason, and the exit code is 1.
+    Each file runs in a process of its own, batch 1; pre, file and post are medians of resizing, of the file itself
+    (with decoding and NMS) and of bringing boxes back to the picture. Without --data or --images, generated pictures
+    are shown. A file that could not be timed reads "not run" with the reason, and the exit code is 1.
 
     \b
     Example:
