@@ -1,0 +1,190 @@
+"""The fields of a training configuration, their defaults and what each means.
+
+The parts that describe the detector itself (network, input, coding, nms) are the spec's own dataclasses, so that each
+of their fields is declared once, in edgedet.spec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from edgedet.spec import CodingSpec, InputSpec, NetworkSpec, NmsSpec
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SsdPriors(_Part):
+    """Default boxes of the SSD paper: evenly spaced scales, one list of aspect ratios per level.
+
+    Attributes:
+        smallest, largest: scale of the first and last level, as a share of the input's side.
+        ratios: for each level the aspect ratios besides 1; the number of lists is the number of levels.
+    """
+
+    kind: Literal["ssd"]
+    smallest: Share = 0.2
+    largest: Share = 0.95
+    ratios: tuple[tuple[PositiveFloat, ...], ...] = ((2.0, 3.0),) * 6
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.ratios)
+
+
+class AnchorPriors(_Part):
+    """Anchors as given: for each level, in the network's order of levels, a list of [width, height] in pixels."""
+
+    kind: Literal["anchors"]
+    anchors_wh_px: tuple[tuple[tuple[PositiveFloat, PositiveFloat], ...], ...]
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.anchors_wh_px)
+
+
+class FitPriors(_Part):
+    """Anchors fitted to the training boxes by k-means with the distance 1 - IoU (YOLOv2 paper, section 2).
+
+    Attributes:
+        anchors_per_level: how many for each level, in the network's order of levels; the finest gets the smallest.
+    """
+
+    kind: Literal["fit"]
+    anchors_per_level: tuple[PositiveInt, ...]
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.anchors_per_level)
+
+
+Priors = Annotated[SsdPriors | AnchorPriors | FitPriors, Field(discriminator="kind")]
+
+
+class LossConfig(_Part):
+    """Assignment and loss. The first three fields are SSD's, the rest YOLO's.
+
+    Attributes:
+        iou_match: a prior is positive for the object it overlaps best when IoU >= this (SSD paper, section 2.2).
+        negatives_per_positive: hard negatives kept per positive prior (same section).
+        box_weight: weight of the box loss; the class loss has weight 1.
+        iou_ignore: predictions with a larger IoU with any object are not taught "nothing here" (YOLOv3 paper, 2.1).
+        objectness_weight, class_weight: weights of YOLO's other two losses.
+    """
+
+    iou_match: Share = 0.5
+    negatives_per_positive: PositiveFloat = 3.0
+    box_weight: PositiveFloat = 1.0
+    iou_ignore: Share = 0.5
+    objectness_weight: PositiveFloat = 1.0
+    class_weight: PositiveFloat = 1.0
+
+
+class TrainingConfig(_Part):
+    """The run. Exactly one of `epochs` and `minutes` says how long it is.
+
+    Attributes:
+        epochs: passes over the training split.
+        minutes: wall-clock budget instead; the learning rate follows the clock, so runs do not repeat bit by bit.
+        batch_size: images per step and process.
+        optimiser: "sgd" (Nesterov) or "adamw".
+        lr: peak learning rate; `momentum` is SGD's momentum and AdamW's beta1.
+        weight_decay: on convolution weights only, not on norms and biases.
+        warmup_steps: steps of linear warm-up; then a cosine down to `lr_end` times the peak.
+        clip_grad_norm: gradients are scaled down to this norm; 0 leaves them.
+        ema_decay: of the weights that are evaluated and saved; it warms up as (1 + n) / (10 + n). 0 switches it off.
+        precision: "32", "bf16", or "auto": bf16 where the device computes it natively.
+        fast_kernels: on CPU, compute the same gradients by faster ways (edgedet.training.fast_cpu).
+        seed: of weights, order and augmentation.
+        workers: loader processes; 0 loads in the main process.
+        cache_mb: decoded images kept in memory, at most this much.
+        train_split, val_split: names of splits; val_split null or "" means no validation.
+        eval_every: validate every so many epochs; 0 only at the end.
+        init_normalisation: what `--init` weights were trained with: "imagenet" (per-channel mean and std, which is
+            folded into the first convolution), "half" (the config's own input mean and std), "auto" (imagenet for
+            files that torchvision publishes, half for all others).
+        init_norm_eps: batch norm's eps that the `--init` weights assume, where it is not the network's own.
+    """
+
+    epochs: PositiveInt | None = None
+    minutes: PositiveFloat | None = None
+    batch_size: PositiveInt = 16
+    optimiser: Literal["sgd", "adamw"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    momentum: Share = 0.9
+    weight_decay: NonNegativeFloat = 1e-4
+    warmup_steps: NonNegativeInt = 50
+    lr_end: Share = 0.01
+    clip_grad_norm: NonNegativeFloat = 10.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    fast_kernels: bool = True
+    seed: NonNegativeInt = 0
+    workers: NonNegativeInt = 1
+    cache_mb: NonNegativeInt = 1024
+    train_split: str = "train"
+    val_split: str | None = "val"
+    eval_every: NonNegativeInt = 0
+    init_normalisation: Literal["auto", "imagenet", "half"] = "auto"
+    init_norm_eps: PositiveFloat | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_length(self) -> TrainingConfig:
+        if (self.epochs is None) == (self.minutes is None):
+            raise ValueError("give exactly one of epochs and minutes")
+        return self
+
+
+class AugmentConfig(_Part):
+    """Random changes of training images. Numbers called `..._probability` are shares of the images that get the change.
+
+    Attributes:
+        zoom_out_probability, zoom_out_max: put the image on a grey canvas of up to so many times its sides (SSD).
+        iou_crop_probability: SSD's crop, which keeps some overlap with an object, and its smallest side.
+        flip_probability, vertical_flip_probability: mirror left-right, top-bottom.
+        photometric_probability: of each of brightness, contrast, saturation and hue, with the strengths that follow.
+        channel_shuffle: permute R, G and B with the same probability, as SSD does.
+    """
+
+    zoom_out_probability: Share = 0.5
+    zoom_out_max: Annotated[float, Field(ge=1, le=8)] = 3.0
+    iou_crop_probability: Share = 1.0
+    iou_crop_min_scale: Annotated[float, Field(gt=0, le=1)] = 0.3
+    flip_probability: Share = 0.5
+    vertical_flip_probability: Share = 0.0
+    photometric_probability: Share = 0.5
+    brightness: Share = 0.125
+    contrast: Share = 0.5
+    saturation: Share = 0.5
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    channel_shuffle: bool = False
+
+
+class Config(_Part):
+    """Everything about a training run but the data and the folder it writes to."""
+
+    name: Annotated[str, Field(min_length=1)]
+    network: NetworkSpec
+    input: InputSpec
+    priors: Priors
+    coding: CodingSpec
+    nms: NmsSpec = NmsSpec()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig
+    augment: AugmentConfig = AugmentConfig()
+
+    def digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of all fields that change what a run computes."""
+        value = self.model_dump(mode="json")
+        for name in ("workers", "cache_mb", "eval_every", "val_split"):
+            del value["training"][name]
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
