@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,9 +28,11 @@ _COLOURS = (
     "#d55e00",
     "#56b4e9",
 )  # Okabe and Ito; first: the .pt
-_STYLE = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none"} | dict.fromkeys(
-    ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK
-)
+_STYLE: dict[Any, Any] = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+} | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK)
 _DASHES: tuple[str | tuple[int, tuple[float, float]], ...] = (
     "-",
     (0, (5, 1.5)),

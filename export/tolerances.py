@@ -1,8 +1,8 @@
 """How far an exported file may be from model.pt: one table, a row for each format and precision.
 
 Errors of heads are in standard deviations of the reference's tensor, of boxes in pixels of the network input, of scores
-in 0..1. The numbers are three (fp16) to ten (fp32) times the worst that small networks of every kind and trained
-ones showed; a wrong order, sign or scale errs far more.
+in 0..1. The numbers are two to three (fp16; a trained SSDLite at 320 px moved a corner by 0.6 px) to ten (fp32) times
+the worst that networks of every kind showed; a wrong order, sign or scale errs far more.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Tolerance:
 
 
 _FP32 = Tolerance(head_p99=1e-4, head_max=1e-3, box_px=0.02, score=2e-4, iou=1e-3, borderline_share=0.02, coco_ap=0.002)
-_FP16 = Tolerance(head_p99=0.08, head_max=0.3, box_px=0.5, score=0.06, iou=0.02, borderline_share=0.10, coco_ap=0.005)
+_FP16 = Tolerance(head_p99=0.08, head_max=0.3, box_px=1.0, score=0.06, iou=0.02, borderline_share=0.10, coco_ap=0.005)
 
 TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("torch", "fp32"): _FP32,

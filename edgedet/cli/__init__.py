@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from functools import cache
 from importlib.metadata import entry_points
+from typing import Protocol, runtime_checkable
 
 import typer
 
@@ -38,6 +41,7 @@ def _options(
     """Options that every command has."""
 
 
+@cache  # a program may call main() more than once
 def _register_commands() -> None:
     """The core's own commands, then those of the packages above it, found by entry point."""
     from edgedet.cli import data, evaluate, predict, train
@@ -50,14 +54,12 @@ def _register_commands() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0 only for success, 1 for an error, 2 for misuse, 130 for Ctrl-C."""
-    import os
-
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments or os.environ.get("EDGEDET_DEBUG") == "1"
     arguments = [a for a in arguments if a != "--debug"]
     _register_commands()
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False, prog_name="edgedet")
         if code == _INTERRUPTED:  # what Typer makes of Ctrl-C
             raise KeyboardInterrupt
         return int(code) if isinstance(code, int) else 0
@@ -74,18 +76,28 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
     except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
+        if isinstance(error, _Misuse):
             error.show()
             return error.exit_code
         if debug:
             raise
         console.print(
-            f"error: {type(error).__name__}: {error}. This is a fault of edgedet; run again with --debug to see where.",
-            markup=False, highlight=False, soft_wrap=True, style="red",
+            f"error: {type(error).__name__}: {error}. This is a fault of edgedet; --debug shows where.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+            style="red",
         )
         return 1
+
+
+@runtime_checkable
+class _Misuse(Protocol):
+    """A wrong option or argument. By version, Typer raises its own copy of click's class or click's: both fit."""
+
+    exit_code: int
+
+    def show(self) -> None: ...
 
 
 def run() -> None:

@@ -29,7 +29,14 @@ _QUANTITIES = {
     "box_aspect": "box width / height",
 }
 
-data_app = typer.Typer(no_args_is_help=True, help="Make, check and describe data sets.", rich_markup_mode="rich")
+_HELP = """Make, check and describe data sets.
+
+\b
+Example:
+  edgedet data check my_photos
+"""
+
+data_app = typer.Typer(no_args_is_help=True, help=_HELP, rich_markup_mode="rich")
 
 
 def register(app: typer.Typer) -> None:

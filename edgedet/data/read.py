@@ -115,5 +115,3 @@ def _use(faults: tuple[Fault, ...]) -> list[str]:
         if found.effect == "stops":
             raise DataError(found.line(), found.remedy)
     return [found.line() for found in faults if found.effect == "left out"]
-
-

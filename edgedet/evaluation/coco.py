@@ -47,9 +47,7 @@ def evaluate_coco(dataset: Dataset, detections: DetectionTable, objects: ObjectT
     from faster_coco_eval import COCO, COCOeval_faster
 
     frame = {
-        "images": [
-            {"id": i + 1, "width": s.width_px, "height": s.height_px} for i, s in enumerate(dataset.samples)
-        ],
+        "images": [{"id": i + 1, "width": s.width_px, "height": s.height_px} for i, s in enumerate(dataset.samples)],
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(dataset.class_names)],
     }
     truth = COCO({**frame, "annotations": _object_annotations(objects)})

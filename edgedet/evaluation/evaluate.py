@@ -195,9 +195,7 @@ def _subset(dataset: Dataset, max_images: int | None) -> Dataset:
 def _dataset_class_ids(dataset: Dataset, source: Source) -> IntArray:
     """For each class of the detector its index in the data set. Classes agree by name, whatever their order."""
     if not dataset.samples:
-        raise DataError(
-            f"{dataset.root}: the split {dataset.split!r} holds no images", "Choose another with --split."
-        )
+        raise DataError(f"{dataset.root}: the split {dataset.split!r} holds no images", "Choose another with --split.")
     detected = dataset.class_names if source.class_names is None else source.class_names
     detector = source.artifact or "the detector"
     remedy = "Evaluate on a data set with the detector's classes, or train with this one."

@@ -15,9 +15,8 @@ from edgedet.cli import evaluate as command
 from edgedet.model_file import save_model
 from tests.small_models import CLASS_NAMES, small_model, small_spec
 
-_OBJECT = (
-    "<object><name>{name}</name><bndbox><xmin>{x}</xmin><ymin>5</ymin><xmax>{far}</xmax><ymax>45</ymax></bndbox></object>"
-)
+_BOX = "<xmin>{x}</xmin><ymin>5</ymin><xmax>{far}</xmax><ymax>45</ymax>"
+_OBJECT = f"<object><name>{{name}}</name><bndbox>{_BOX}</bndbox></object>"
 _ANNOTATION = "<annotation><size><width>160</width><height>96</height><depth>3</depth></size>{objects}</annotation>"
 
 
@@ -46,9 +45,7 @@ def write_voc(root: Path, class_names: tuple[str, ...], count: int = 3) -> Path:
     """Pictures with one object of each class side by side, all in the split "test"."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
-    objects = "".join(
-        _OBJECT.format(name=name, x=5 + 50 * k, far=45 + 50 * k) for k, name in enumerate(class_names)
-    )
+    objects = "".join(_OBJECT.format(name=name, x=5 + 50 * k, far=45 + 50 * k) for k, name in enumerate(class_names))
     for i in range(count):
         pixels = np.random.default_rng(i).integers(0, 256, (96, 160, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / "JPEGImages" / f"{i}.jpg")
@@ -89,9 +86,7 @@ def test_other_classes_are_refused_by_name(
     assert not (tmp_path / "eval.json").exists()
 
 
-def test_a_missing_model_and_a_damaged_picture(
-    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_model_and_a_damaged_picture(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_voc(tmp_path / "data", CLASS_NAMES)
     assert cli.main(["eval", str(tmp_path / "gone.pt"), "--data", str(data)]) == 1
     assert "gone.pt: there is no such file" in capsys.readouterr().err
