@@ -201,7 +201,9 @@ def _host_remarks(measured: Sequence[Latency]) -> list[str]:
         f"{host.cpu}, {host.usable_cores} cores, {threads}, {host.os}",
         f"{len(images.sizes_wh_px)} {images.source} pictures; scores from {measured[0].score_min:g} on enter NMS",
     ]
-    load = max(max(result.environment.load_average_1m) for result in measured)
-    if load > host.usable_cores:
-        lines.append(f"The host was busy (load average {load:.1f}): expect noise, and measure again when it is idle.")
+    if any(result.environment.busy for result in measured):
+        busy = max(result.environment.other_cores_busy for result in measured)
+        lines.append(
+            f"Other work kept up to {busy:.1f} cores busy: expect noise, and measure again when the host is idle."
+        )
     return lines

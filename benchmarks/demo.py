@@ -33,7 +33,7 @@ from edgedet.preprocess import UInt8Image
 from edgedet.progress import console
 from edgedet.training import train
 
-PARITY_IMAGES = 12
+PARITY_IMAGES = 40
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,23 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 _LIBRARIES = ("edgedet", "numpy", "torch", "torchvision", "onnxruntime", "ai-edge-litert", "coremltools")
+BUSY_CORES = 0.25  # an idle desktop stays below
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The host of a measurement.
+    """The host of a measurement. `busy` says whether other work disturbed it.
 
     Attributes:
         cpu: model name as the system gives it.
@@ -27,7 +30,8 @@ class Environment:
         threads: what the runtime was allowed to use; None leaves it the runtime's default.
         governor: the system's policy for the CPU's clock; None where it cannot be read (virtual machines, macOS).
         cpu_mhz: current clock; None where it cannot be read.
-        load_average_1m: the system's load average just before and just after; more than the cores means noise.
+        load_average_1m: the system's load average just before and just after. It counts this very work too.
+        other_cores_busy: cores that other work kept busy during the measurement, on average.
         versions: of the libraries that are installed.
     """
 
@@ -38,18 +42,24 @@ class Environment:
     governor: str | None
     cpu_mhz: float | None
     load_average_1m: tuple[float, float]
+    other_cores_busy: float
     memory_bytes: int
     os: str
     python: str
     versions: dict[str, str]
 
+    @property
+    def busy(self) -> bool:
+        """Whether other work took enough of the machine to disturb latencies."""
+        return self.other_cores_busy > BUSY_CORES
 
-def read_environment(threads: int | None, load_before: float) -> Environment:
+
+def read_environment(threads: int | None, watch: LoadWatch) -> Environment:
     """The environment now; call it right after a measurement.
 
     Args:
         threads: as given to `edgedet.load`.
-        load_before: `load_average()` from right before the measurement.
+        watch: made right before the measurement.
     """
     cores = os.cpu_count() or 1
     return Environment(
@@ -59,7 +69,8 @@ def read_environment(threads: int | None, load_before: float) -> Environment:
         threads=threads,
         governor=_read(_CPUFREQ / "scaling_governor"),
         cpu_mhz=_cpu_mhz(),
-        load_average_1m=(load_before, load_average()),
+        load_average_1m=(watch.load_average, _load_average()),
+        other_cores_busy=watch.other_cores_busy(),
         memory_bytes=psutil.virtual_memory().total,
         os=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
@@ -67,9 +78,35 @@ def read_environment(threads: int | None, load_before: float) -> Environment:
     )
 
 
-def load_average() -> float:
+class LoadWatch:
+    """Watches what else the machine does, from its making on."""
+
+    def __init__(self) -> None:
+        self.load_average = _load_average()
+        self._start = time.monotonic()
+        self._everybody, self._own = _busy_seconds(), time.process_time()
+
+    def other_cores_busy(self) -> float:
+        """Cores that other processes kept busy since, on average; children of this process count as others."""
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        others = (_busy_seconds() - self._everybody) - (time.process_time() - self._own)
+        return round(max(others / seconds, 0.0), 2)
+
+
+def _load_average() -> float:
     """Mean number of processes that wanted a core during the last minute."""
     return round(float(psutil.getloadavg()[0]), 2)
+
+
+def _busy_seconds() -> float:
+    """Core seconds the machine has worked since it started; time that other virtual machines took away counts too."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - _counted_twice(times))
+
+
+def _counted_twice(times: Any) -> float:
+    """Linux counts guests' time in `user` and `nice` as well."""
+    return float(getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0))
 
 
 def cpu_name() -> str:

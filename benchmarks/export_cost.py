@@ -22,7 +22,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edgedet.benchmarks.environment import load_average, peak_memory_bytes, read_environment
+from edgedet.benchmarks.environment import LoadWatch, peak_memory_bytes, read_environment
 from edgedet.errors import EdgedetError
 from edgedet.files import write_json
 from edgedet.formats import export_formats
@@ -114,12 +114,12 @@ def main(
     if child:
         _child(model, names, precision, child)
         return
-    load_before = load_average()
+    watch = LoadWatch()
     groups = [names] + [[name] for name in names if len(names) > 1]
     costs = [measure_export(model, group, precision) for group in track(groups, "Exporting")]
     Console().print(cost_table(costs, precision))
     if json is not None:
-        environment = asdict(read_environment(None, load_before))
+        environment = asdict(read_environment(None, watch))
         write_json(json, {"schema": SCHEMA, "costs": [asdict(cost) for cost in costs], "environment": environment})
     if not targets_kept(costs[0]):
         raise typer.Exit(1)

@@ -80,7 +80,7 @@ def _context(entries: Sequence[ReportEntry], title: str, photographs: int) -> di
         "css": (_TEMPLATES / "report.css").read_text(encoding="utf-8"),
         "js": (_TEMPLATES / "report.js").read_text(encoding="utf-8"),
         "verdicts": _verdicts(entries),
-        "dataset_line": _dataset_line(results[0][1]) if results else "no data set (nothing was evaluated)",
+        "dataset_line": _dataset_line(results[0][1]) if results else "no images: nothing was evaluated",
         "summary": summary_table(entries),
         "remarks": _remarks(entries),
         "absences": [(entry.name, entry.absences()) for entry in entries if entry.absences()],
@@ -129,7 +129,7 @@ def _verdicts(entries: Sequence[ReportEntry]) -> list[Cell]:
 def _dataset_line(result: EvalResult) -> str:
     data = result.dataset
     objects = sum(len(sample.objects) for sample in data.samples)
-    return f"{len(data)} images with {objects} objects ({data.root.name}, split {data.split})"
+    return f"the {data.split} split of {data.root.name}: {len(data)} images, {objects} objects"
 
 
 def _remarks(entries: Sequence[ReportEntry]) -> list[str]:
@@ -161,7 +161,8 @@ def _facts(entries: Sequence[ReportEntry]) -> list[tuple[str, str]]:
     if not timed:
         return facts
     first, host = timed[0], timed[0].environment
-    loads = [load for latency in timed for load in latency.environment.load_average_1m]
+    others = max(latency.environment.other_cores_busy for latency in timed)
+    noise = ": expect noise" if any(latency.environment.busy for latency in timed) else ""
     runs = max(len(latency.steady.samples_ms) for latency in timed)
     threads = f"{host.threads}" if host.threads else "each runtime's own default"
     return [
@@ -178,9 +179,8 @@ def _facts(entries: Sequence[ReportEntry]) -> list[tuple[str, str]]:
         ("Threads", threads),
         ("Clock", f"governor {host.governor or 'not readable'}, {host.cpu_mhz or 'unknown'} MHz"),
         (
-            "Load average",
-            f"{min(loads):.2f} to {max(loads):.2f}"
-            + (" (busy: expect noise)" if max(loads) > host.usable_cores else ""),
+            "Other work",
+            f"kept up to {others:.2f} cores busy meanwhile{noise}",
         ),
         ("System", f"{host.os}, {host.memory_bytes / 2**30:.0f} GiB, Python {host.python}"),
         ("Libraries", ", ".join(f"{name} {version}" for name, version in host.versions.items())),

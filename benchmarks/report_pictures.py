@@ -17,7 +17,7 @@ from edgedet.evaluation import EvalResult, Example, Mistake
 from edgedet.evaluation.confusion import DEPLOYMENT_SCORE_MIN
 from edgedet.preprocess import UInt8Image
 
-WIDTH_PX = 320  # of a picture in the page: sharp on a phone, small enough for a page of fifty
+WIDTH_PX = 240  # of a picture: about what the page shows it at, so that the labels can be read
 MAX_MISTAKES = 4  # drawn on one picture; more would hide it
 _QUALITY = 80
 _KIND_IDS = {"confusion": 4, "false_alarm": 0, "miss": 2}  # colours: edgedet.draw.class_colour of these
@@ -128,7 +128,7 @@ def _mistake_label(mistake: Mistake) -> str:
     if mistake.kind == "miss":
         return f"missed {mistake.true_name}"
     if mistake.kind == "false_alarm":
-        return f"no {mistake.predicted_name} {mistake.score:.2f}"
+        return f"false {mistake.predicted_name} {mistake.score:.2f}"
     return f"{mistake.true_name} as {mistake.predicted_name} {mistake.score:.2f}"
 
 

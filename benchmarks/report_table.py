@@ -36,7 +36,8 @@ class Table:
 def summary_table(entries: Sequence[ReportEntry]) -> Table:
     """One row a file: what it is, how accurate, whether it is the model, how fast."""
     head = (
-        "File", "Runtime", "Size MB", "COCO AP", "AP50", "Change", "Parity", "Load ms", "First ms", "p50 ms", "p90 ms",
+        "File", "Format", "Size MB", "COCO AP", "AP50", "Change", "Parity", "Load ms", "First ms", "p50 ms", "p90 ms",
+        "Runtime",
     )  # fmt: skip
     reference = reference_result(entries)
     rows = []
@@ -44,12 +45,13 @@ def summary_table(entries: Sequence[ReportEntry]) -> Table:
         size = entry.size_bytes
         rows.append(
             (
-                Cell(entry.name, entry.name, "name", f"{entry.format}, {entry.precision}"),
-                Cell(entry.runtime, entry.runtime, "runtime") if entry.runtime else _not_run(entry.absences()),
+                Cell(entry.name, entry.name, "name"),
+                Cell(f"{entry.format} {entry.precision}", f"{entry.format} {entry.precision}", "format"),
                 _number(size / 1e6 if size is not None else math.nan, 2),
                 *_accuracy_cells(entry.evaluation, None if entry.is_reference else reference),
                 _parity_cell(entry),
                 *_latency_cells(entry),
+                Cell(entry.runtime, entry.runtime, "runtime") if entry.runtime else _not_run(entry.absences()),
             )
         )
     return Table(head, tuple(rows))
@@ -107,7 +109,7 @@ def _parity_cell(entry: ReportEntry) -> Cell:
 
 def _depth_cell(depth: Depth) -> Cell:
     style = {"passed": "good", "failed": "bad"}.get(depth.status, "warn")
-    lines = [f"{check.name} {_short(check.value)} (limit {_short(check.limit)})" for check in depth.checks]
+    lines = [f"{_short_name(check.name)} {_short(check.value)} (limit {_short(check.limit)})" for check in depth.checks]
     if matched := depth.counts.get("matched"):
         lines.insert(0, f"{matched} of {depth.counts['reference']} matched")
     if depth.reason:
@@ -148,6 +150,10 @@ def stage_bars(entries: Sequence[ReportEntry]) -> list[dict[str, object]]:
 
 def _stage_sum(latency: Latency) -> float:
     return sum(stage.p50_ms for stage in latency.stages.values())
+
+
+def _short_name(name: str) -> str:
+    return name.replace("(standard deviations)", "(std)").replace("share of borderline detections", "borderline share")
 
 
 def _short(value: float) -> str:

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from edgedet.benchmarks.environment import load_average, peak_memory_bytes, read_environment
+from edgedet.benchmarks.environment import LoadWatch, peak_memory_bytes, read_environment
 from edgedet.config import Config, load_config, make_spec
 from edgedet.data import read_dataset
 from edgedet.errors import EdgedetError
@@ -161,20 +161,20 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 def main(words: Sequence[str] | None = None) -> int:
     arguments = _arguments(words)
-    load_before = load_average()
+    watch = LoadWatch()
     try:
         config = load_config(arguments.config, arguments.changes)
         speed = measure_training(config, arguments.data, arguments.steps, arguments.warmup, arguments.device)
     except EdgedetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    environment = read_environment(speed.threads, load_before)
+    environment = read_environment(speed.threads, watch)
     console = Console()
     console.print(_table(speed))
     console.print(
         f"{speed.images_per_s:.1f} images/s (aim {TARGET_IMAGES_PER_S}), "
         f"peak memory {speed.peak_memory_bytes / 1e9:.2f} GB (aim {TARGET_BYTES / 1e9:.0f}), "
-        f"{speed.workers} loader processes; load average {load_before:.1f} before, "
+        f"{speed.workers} loader processes; load average {environment.load_average_1m[0]:.1f} before, "
         f"{environment.load_average_1m[1]:.1f} after",
         highlight=False,
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from edgedet.benchmarks.environment import load_average, peak_memory_bytes, read_environment
+from edgedet.benchmarks.environment import LoadWatch, peak_memory_bytes, read_environment
 from edgedet.benchmarks.latency import Budget, ImagesUsed, Latency
 from edgedet.benchmarks.stats import Summary, summarise
 from edgedet.data import load_image
@@ -44,7 +44,7 @@ def _measure(request: dict[str, Any]) -> Latency:
         torch.set_num_threads(threads)  # resizing is torch's in every runner
     format_of(path).load_module()
     sha256, size = file_digest(path)
-    load_before = load_average()
+    watch = LoadWatch()
 
     start = time.perf_counter()
     runner = load(path, threads)
@@ -69,7 +69,7 @@ def _measure(request: dict[str, Any]) -> Latency:
         steady=summarise([t.total_ms for t in times]),
         stages=_stages(times),
         peak_memory_bytes=peak_memory_bytes(),
-        environment=read_environment(threads, load_before),
+        environment=read_environment(threads, watch),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgedet.benchmarks.environment import read_environment
+from edgedet.benchmarks.environment import LoadWatch, read_environment
 from edgedet.benchmarks.latency import ImagesUsed, Latency
 from edgedet.benchmarks.stats import summarise
 from edgedet.data import Dataset, read_dataset
@@ -59,7 +59,7 @@ def latency_of(name: str, runtime: str, p50_ms: float = 10.0) -> Latency:
         spec_digest="0123456789abcdef", score_min=0.05, images=ImagesUsed("generated", ((320, 240),)), warmup_runs=3,
         load_ms=50.0, first_ms=30.0, steady=whole,
         stages={"preprocess": part, "inference": part, "postprocess": part}, peak_memory_bytes=10**9,
-        environment=read_environment(1, 0.5),
+        environment=read_environment(1, LoadWatch()),
     )  # fmt: skip
 
 

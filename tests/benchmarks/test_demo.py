@@ -10,8 +10,11 @@ import pytest
 
 from edgedet.benchmarks import demo
 from edgedet.benchmarks.demo import DemoSettings, run_demo
+from edgedet.benchmarks.harness import Budget
+from edgedet.benchmarks.latency import Latency
 from edgedet.errors import EdgedetError, NotRunError
 from edgedet.evaluation import EvalResult
+from tests.benchmarks.conftest import latency_of
 
 TINY = DemoSettings(
     train_images=8, val_images=2, test_images=4, size_px=96, formats=("onnx",), bench_seconds=0.1, ap50_min=0.0,
@@ -57,9 +60,15 @@ def test_only_what_changed_is_done_again(
     out, _ = finished
     for name in ("write_synthetic", "train", "export_model", "evaluate"):
         monkeypatch.setattr(demo, name, lambda *a, **k: pytest.fail("done twice"))
-    before = (out / "results" / "model.onnx.latency.json").read_text()
+    timed = []
+
+    def fake(path: Path, images: object, budget: Budget) -> Latency:
+        timed.append((path.name, budget.seconds))
+        return latency_of(path.name, "torch 2")
+
+    monkeypatch.setattr(demo, "measure", fake)
     run_demo(out, replace(TINY, bench_seconds=0.2))
-    assert (out / "results" / "model.onnx.latency.json").read_text() != before
+    assert timed == [("model.pt", 0.2), ("model.onnx", 0.2)]
 
 
 def test_training_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,14 +96,18 @@ def test_a_format_that_cannot_be_made_is_not_run(
         raise NotRunError("tflite: a library is missing", "Install it.")
 
     monkeypatch.setattr(demo, "export_model", missing)
+    monkeypatch.setattr(demo, "measure", lambda path, *_, **__: latency_of(path.name, "torch 2"))
     result = run_demo(out, replace(TINY, formats=("onnx", "tflite")))
     assert [entry.name for entry in result.entries] == ["model.pt", "model.onnx", "model.tflite"]
     assert any("model.tflite: not run" in line and "a library is missing" in line for line in result.failures)
     assert "a library is missing" in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_model_that_did_not_learn_fails(finished: tuple[Path, demo.DemoResult]) -> None:
+def test_a_model_that_did_not_learn_fails(
+    finished: tuple[Path, demo.DemoResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, _ = finished
+    monkeypatch.setattr(demo, "measure", lambda path, *_, **__: latency_of(path.name, "torch 2"))
     result = run_demo(out, replace(TINY, ap50_min=1.01))
     assert any("AP50 is" in line and "at least 1.01 was expected" in line for line in result.failures)
 

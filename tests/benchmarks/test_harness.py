@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from edgedet.benchmarks import commands, harness
 from edgedet.benchmarks.harness import Budget, Latency, NotRun, find_images, measure, measure_each
 from edgedet.benchmarks.latency import results_json
-from edgedet.errors import DataError, EdgedetError, ModelFileError, NotRunError
+from edgedet.errors import ConfigError, DataError, EdgedetError, ModelFileError, NotRunError
 from edgedet.export.artifact import file_digest
 from edgedet.formats import Format, load
 
@@ -155,18 +155,30 @@ def app() -> typer.Typer:
     return commands_app
 
 
-def test_the_command_prints_writes_and_fails_for_what_was_not_run(model_pt: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.pt"
-    broken.write_bytes(b"not a model")
+def test_the_command_prints_writes_and_fails_for_what_was_not_run(
+    monkeypatch: pytest.MonkeyPatch, latency: Latency, tmp_path: Path
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def fake(path: Path, *rest: object) -> Latency:
+        asked.append((path, *rest))
+        if path.name == "absent.onnx":
+            raise ModelFileError("absent.onnx: there is no such file", "Check the path.")
+        return latency
+
+    monkeypatch.setattr(harness, "measure", fake)
     out = tmp_path / "latency.json"
-    arguments = ["bench", str(model_pt), "--seconds", "0.1", "--threads", "1", "--json", str(out)]
+    arguments = ["bench", "model.pt", "--seconds", "0.1", "--threads", "1", "--json", str(out)]
     good = CliRunner().invoke(app(), arguments)
     assert good.exit_code == 0, good.output
     assert "p90" in good.output
-    bad = CliRunner().invoke(app(), [*arguments, str(broken)])
+    assert asked == [(Path("model.pt"), [], 1, Budget(seconds=0.1))]
+    bad = CliRunner().invoke(app(), [*arguments, "absent.onnx"])
     assert bad.exit_code == 1
-    assert "not run" in bad.output
+    assert "absent.onnx: not run: absent.onnx: there is no such file" in bad.output
     assert [r["status"] for r in json.loads(out.read_text())["results"]] == ["measured", "not run"]
+    both = CliRunner().invoke(app(), [*arguments, "--data", "set", "--images", str(tmp_path)])
+    assert isinstance(both.exception, ConfigError)
 
 
 def test_a_reference_runtime_is_marked(latency: Latency) -> None:

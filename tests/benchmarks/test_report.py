@@ -88,10 +88,10 @@ def test_the_summary_says_what_was_measured(entries: list[ReportEntry]) -> None:
     reference, onnx, coreml, tflite = ([cell.text for cell in row] for row in table.rows)
     assert all(len(row) == len(table.head) for row in table.rows)
     assert reference[5:7] == ["", "reference"]
-    assert onnx[:3] == ["model.onnx", "torch 2", "2.40"]
-    assert onnx[5:] == ["+0.0000", "passed", "50.0", "30.0", "4.0", "4.3"]
+    assert onnx[:3] == ["model.onnx", "onnx fp32", "2.40"]
+    assert onnx[5:] == ["+0.0000", "passed", "50.0", "30.0", "4.0", "4.3", "torch 2"]
     assert coreml[9] == "40.0 †"
-    assert tflite[3:] == ["not run"] * 8
+    assert tflite[3:] == ["not run"] * 9
     assert table.rows[3][9].title == "tflite: a library is missing. Install it."
 
 
@@ -158,7 +158,7 @@ def test_pictures_show_every_file_and_the_mistakes(entries: list[ReportEntry], r
     assert head == ("labelled", "model.pt", "model.onnx", "model.mlpackage")
     assert len(rows) == 3
     assert all(len(row.pictures) == 4 for row in rows)
-    assert {p.width_px for row in rows for p in row.pictures} == {320}
+    assert {p.width_px for row in rows for p in row.pictures} == {240}
     captions = [picture.caption for picture in mistakes(result)]
     assert any("disc as square" in caption for caption in captions)
 
@@ -176,7 +176,7 @@ def test_photographs_are_spread_and_one_is_empty(dataset: Dataset) -> None:
 def test_nothing_evaluated_is_still_a_page(tmp_path: Path) -> None:
     absent = missing_entry(Path("model.onnx"), "onnx", "fp32", "no runtime")
     text = write_report(tmp_path / "report.html", [absent], "Nothing").read_text(encoding="utf-8")
-    assert "no data set (nothing was evaluated)" in text
+    assert "no images: nothing was evaluated" in text
     assert "0 of 1" in text
     assert curves_svg([absent]) == ""
     with pytest.raises(ValueError, match="at least one entry"):
@@ -185,7 +185,7 @@ def test_nothing_evaluated_is_still_a_page(tmp_path: Path) -> None:
 
 def test_an_entry_without_latency_keeps_its_accuracy(entries: list[ReportEntry]) -> None:
     entry = replace(entries[1], latency=NotRun("model.onnx", "the process died"))
-    assert [c.text for c in summary_table([entry]).rows[0][7:]] == ["not run"] * 4
+    assert [c.text for c in summary_table([entry]).rows[0][7:11]] == ["not run"] * 4
     assert entry.absences() == ["latency: the process died"]
 
 
