@@ -172,9 +172,10 @@ def _bench_table(results: Sequence[Latency | NotRun]) -> Table:
 def _bench_cells(result: Latency) -> list[str]:
     """Load, first, percentiles of the whole, medians of the stages."""
     steady = result.steady
-    stages = (result.stages[name].p50_ms for name in ("preprocess", "inference", "postprocess"))
+    medians = {name: stage.p50_ms for name, stage in result.stages.items()}
+    stages = (medians.get(name) for name in ("preprocess", "inference", "postprocess"))
     numbers = (result.load_ms, result.first_ms, steady.p50_ms, steady.p90_ms, steady.p99_ms, *stages)
-    return [f"{number:.1f}" for number in numbers]
+    return ["-" if number is None else f"{number:.1f}" for number in numbers]
 
 
 def _bench_remarks(results: Sequence[Latency | NotRun]) -> list[str]:
@@ -198,11 +199,11 @@ def _host_remarks(measured: Sequence[Latency]) -> list[str]:
     host, images = measured[0].environment, measured[0].images
     threads = f"threads: {host.threads}" if host.threads else "threads: each runtime's own default"
     lines = [
-        f"{host.cpu}, {host.usable_cores} cores, {threads}, {host.os}",
+        f"{host.device.cpu}, {host.usable_cores} cores, {threads}, {host.device.os}",
         f"{len(images.sizes_wh_px)} {images.source} pictures; scores from {measured[0].score_min:g} on enter NMS",
     ]
     if any(result.environment.busy for result in measured):
-        busy = max(result.environment.other_cores_busy for result in measured)
+        busy = max(result.environment.other_cores_busy or 0.0 for result in measured)
         lines.append(
             f"Other work kept up to {busy:.1f} cores busy: expect noise, and measure again when the host is idle."
         )

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,65 +16,114 @@ from typing import Any
 import psutil
 
 _LIBRARIES = ("edgedet", "numpy", "torch", "torchvision", "onnxruntime", "ai-edge-litert", "coremltools")
+_CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal")  # Intel, AMD, Arm
 BUSY_CORES = 0.25  # an idle desktop stays below
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 @dataclass(frozen=True)
-class Environment:
-    """The host of a measurement. `busy` says whether other work disturbed it.
+class DeviceInfo:
+    """What a device is, apart from any measurement.
 
     Attributes:
-        cpu: model name as the system gives it.
-        cores: logical cores of the machine, and usable_cores: those this process may run on.
-        threads: what the runtime was allowed to use; None leaves it the runtime's default.
-        governor: the system's policy for the CPU's clock; None where it cannot be read (virtual machines, macOS).
-        cpu_mhz: current clock; None where it cannot be read.
-        load_average_1m: the system's load average just before and just after. It counts this very work too.
-        other_cores_busy: cores that other work kept busy during the measurement, on average.
-        versions: of the libraries that are installed.
+        kind: prefix of its kind in `edgedet.benchmarks.devices.DEVICES`.
+        name: as it was named on the command line, so that it can be asked for again.
+        model: what a reader calls it: a phone's maker and model, a board, a CPU or GPU.
+        cpu: model name of the CPU as the system gives it.
+        cores: logical cores of the machine.
+        memory_bytes: of the machine; None where it cannot be read.
+        os: system, version and architecture.
+        details: anything else worth printing, by name ("SoC", "browser", "GPU driver").
     """
 
+    kind: str
+    name: str
+    model: str
     cpu: str
     cores: int
-    usable_cores: int
-    threads: int | None
-    governor: str | None
-    cpu_mhz: float | None
-    load_average_1m: tuple[float, float]
-    other_cores_busy: float
-    memory_bytes: int
+    memory_bytes: int | None
     os: str
-    python: str
-    versions: dict[str, str]
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A device and what went on there during one measurement. `busy` says whether other work disturbed it.
+
+    Pairs hold the value just before and just after; None where it cannot be read (virtual machines, macOS, browsers).
+
+    Attributes:
+        device: where it happened.
+        usable_cores: those that the measuring process may run on.
+        threads: what the runtime was allowed to use; None leaves it the runtime's default.
+        pinned_cores: numbers of the cores the process was pinned to; None where it was not.
+        governor: the system's policy for the CPU's clock.
+        clock_mhz: the CPU's clock.
+        temperature_c: of the hottest sensor of the CPU.
+        load_average_1m: the system's load average. It counts this very work too.
+        other_cores_busy: cores that other work kept busy during the measurement, on average.
+        versions: of Python and the libraries or tools that took part.
+        notes: what else changed or matters, by name ("thermal status", "battery"), in words.
+    """
+
+    device: DeviceInfo
+    usable_cores: int
+    threads: int | None = None
+    pinned_cores: tuple[int, ...] | None = None
+    governor: str | None = None
+    clock_mhz: tuple[float, float] | None = None
+    temperature_c: tuple[float, float] | None = None
+    load_average_1m: tuple[float, float] | None = None
+    other_cores_busy: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def busy(self) -> bool:
-        """Whether other work took enough of the machine to disturb latencies."""
-        return self.other_cores_busy > BUSY_CORES
+        """Whether other work is known to have taken enough of the machine to disturb latencies."""
+        return self.other_cores_busy is not None and self.other_cores_busy > BUSY_CORES
 
 
-def read_environment(threads: int | None, watch: LoadWatch) -> Environment:
-    """The environment now; call it right after a measurement.
+def host_info() -> DeviceInfo:
+    """This machine."""
+    cpu = cpu_name()
+    return DeviceInfo(
+        kind="host",
+        name="host",
+        model=cpu,
+        cpu=cpu,
+        cores=os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        os=f"{platform.system()} {platform.release()} {platform.machine()}",
+    )
+
+
+def usable_cores() -> tuple[int, ...]:
+    """Numbers of the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def read_environment(threads: int | None, watch: LoadWatch, pinned_cores: tuple[int, ...] | None = None) -> Environment:
+    """The environment of this process now; call it right after a measurement.
 
     Args:
         threads: as given to `edgedet.load`.
         watch: made right before the measurement.
+        pinned_cores: the cores that the process was pinned to, if it was.
     """
-    cores = os.cpu_count() or 1
     return Environment(
-        cpu=cpu_name(),
-        cores=cores,
-        usable_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores,
+        device=host_info(),
+        usable_cores=len(usable_cores()),
         threads=threads,
+        pinned_cores=pinned_cores,
         governor=_read(_CPUFREQ / "scaling_governor"),
-        cpu_mhz=_cpu_mhz(),
+        clock_mhz=_pair(watch.clock_mhz, _cpu_mhz()),
+        temperature_c=_pair(watch.temperature_c, _temperature_c()),
         load_average_1m=(watch.load_average, _load_average()),
         other_cores_busy=watch.other_cores_busy(),
-        memory_bytes=psutil.virtual_memory().total,
-        os=f"{platform.system()} {platform.release()} {platform.machine()}",
-        python=platform.python_version(),
-        versions=installed_versions(_LIBRARIES),
+        versions={"python": platform.python_version(), **installed_versions(_LIBRARIES)},
     )
 
 
@@ -83,6 +132,7 @@ class LoadWatch:
 
     def __init__(self) -> None:
         self.load_average = _load_average()
+        self.clock_mhz, self.temperature_c = _cpu_mhz(), _temperature_c()
         self._start = time.monotonic()
         self._everybody, self._own = _busy_seconds(), time.process_time()
 
@@ -148,6 +198,19 @@ def _cpu_mhz() -> float | None:
     except (OSError, NotImplementedError, AttributeError, RuntimeError):
         return None  # psutil raises one of these where the system does not tell
     return round(clock.current, 1) if clock else None
+
+
+def _temperature_c() -> float | None:
+    """The hottest sensor of the CPU; None where the system shows none (macOS, Windows, most virtual machines)."""
+    sensors = getattr(psutil, "sensors_temperatures", None)
+    found = [
+        row.current for name, rows in (sensors() if sensors else {}).items() if name in _CPU_SENSORS for row in rows
+    ]
+    return round(max(found), 1) if found else None
+
+
+def _pair(before: float | None, after: float | None) -> tuple[float, float] | None:
+    return None if before is None or after is None else (before, after)
 
 
 def _read(path: Path) -> str | None:

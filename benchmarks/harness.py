@@ -9,18 +9,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgedet import errors
-from edgedet.benchmarks.latency import Budget, Latency, NotRun
+from edgedet.benchmarks.latency import Latency, NotRun
+from edgedet.benchmarks.request import Budget, Request, seconds_of
 from edgedet.data.image import IMAGE_SUFFIXES
 from edgedet.errors import DataError, EdgedetError, ModelFileError
 from edgedet.formats import format_of
 from edgedet.progress import progress_bar
 
-__all__ = ["Budget", "Latency", "NotRun", "measure", "measure_each"]
+__all__ = ["Budget", "Latency", "NotRun", "measure", "measure_each", "measure_here"]
 
 MAX_IMAGES = 32  # held decoded in memory; more would not change the percentiles
 
@@ -28,32 +29,29 @@ MAX_IMAGES = 32  # held decoded in memory; more would not change the percentiles
 def measure(
     path: Path, images: Sequence[Path] = (), threads: int | None = None, budget: Budget | None = None
 ) -> Latency:
-    """Time one model file.
+    """Time one model file: `measure_here` in the steady mode."""
+    return measure_here(path, Request(tuple(images), threads, budget=budget or Budget()))
+
+
+def measure_here(path: Path, request: Request) -> Latency:
+    """Time one model file on this machine.
 
     Args:
         path: a .pt, .onnx, .tflite or .mlpackage.
-        images: photographs to cycle through (the first 32 are used); without any, pictures are generated.
-        threads: CPU threads the runtime may use; None leaves the runtime's default.
-        budget: how long to measure.
+        request: what is to be done; the first 32 of its images are used.
 
     Raises:
-        NotRunError: the runtime is not installed.
+        NotRunError: the runtime is not installed, or the process cannot be pinned.
         ModelFileError: the file is missing, damaged or foreign.
         DataError: an image cannot be read.
         EdgedetError: the measuring process died or took longer than the budget's limit.
     """
-    budget = budget or Budget()
     format_of(path)  # an unknown suffix needs no process to be refused
     if not path.exists():
         raise ModelFileError(f"{path}: there is no such file", "Check the path, or run `edgedet export`.")
-    request = {
-        "path": str(path),
-        "images": [str(image) for image in images[:MAX_IMAGES]],
-        "threads": threads,
-        "budget": asdict(budget),
-    }
+    request = replace(request, images=request.images[:MAX_IMAGES])
     with tempfile.TemporaryDirectory(prefix="edgedet-bench-") as scratch:
-        answer = _ask_worker(request, Path(scratch), budget)
+        answer = _ask_worker({"path": str(path), "request": request.to_json()}, Path(scratch), request)
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["what"], answer["remedy"])
     return Latency.from_json(answer)
@@ -92,32 +90,33 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
-def _ask_worker(request: dict[str, Any], scratch: Path, budget: Budget) -> dict[str, Any]:
+def _ask_worker(question: dict[str, Any], scratch: Path, request: Request) -> dict[str, Any]:
     """Run the worker module on a request; its answer is a file, because runtimes write to stdout as they like."""
     request_path, answer_path, log_path = scratch / "request.json", scratch / "answer.json", scratch / "log.txt"
-    request_path.write_text(json.dumps(request), encoding="utf-8")
+    request_path.write_text(json.dumps(question), encoding="utf-8")
     command = [sys.executable, "-m", "edgedet.benchmarks.worker", str(request_path), str(answer_path)]
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
-            _wait(process, request["path"], budget)
+            _wait(process, question["path"], request)
         finally:
             process.kill()
             process.wait()
     if not answer_path.exists():
         raise EdgedetError(
-            f"{request['path']}: the measuring process {_ending(process.returncode, log_path)}",
+            f"{question['path']}: the measuring process {_ending(process.returncode, log_path)}",
             "Run `edgedet predict` on the same file to see where it fails.",
         )
     answer: dict[str, Any] = json.loads(answer_path.read_text(encoding="utf-8"))
     return answer
 
 
-def _wait(process: subprocess.Popen[bytes], name: str, budget: Budget) -> None:
+def _wait(process: subprocess.Popen[bytes], name: str, request: Request) -> None:
     """Wait with a bar that follows the clock: asking the worker how far it is would disturb what it measures."""
+    wanted = seconds_of(request)
     start = time.monotonic()
     with progress_bar() as bar:
-        task = bar.add_task(f"Timing {Path(name).name} (s)", total=round(budget.seconds + budget.warmup_seconds + 2))
+        task = bar.add_task(f"Timing {Path(name).name} (s)", total=round(wanted + 3))
         while True:
             try:
                 process.wait(timeout=0.5)
@@ -125,8 +124,8 @@ def _wait(process: subprocess.Popen[bytes], name: str, budget: Budget) -> None:
             except subprocess.TimeoutExpired:
                 elapsed = time.monotonic() - start
             bar.update(task, completed=round(elapsed))
-            if elapsed > budget.limit_seconds:
-                what = f"{name}: could not be timed within {budget.limit_seconds:.0f} s"
+            if elapsed > wanted + request.budget.limit_seconds:
+                what = f"{name}: could not be timed within {wanted + request.budget.limit_seconds:.0f} s"
                 raise EdgedetError(what, "Choose a smaller model or more threads.")
 
 

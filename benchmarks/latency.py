@@ -1,43 +1,38 @@
-"""What a latency measurement asks for and what it gives, with the JSON form that `edgedet bench` writes."""
+"""What a latency measurement gives, on whatever device, with the JSON form that `edgedet bench` writes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pydantic
 
-from edgedet.benchmarks.environment import Environment
-from edgedet.benchmarks.stats import Summary
+from edgedet.benchmarks.early_stopping import EarlyStopping
+from edgedet.benchmarks.environment import DeviceInfo, Environment
+from edgedet.benchmarks.latency_schema1 import from_schema1
+from edgedet.benchmarks.noise import NoiseCheck
+from edgedet.benchmarks.rate import RateResult
+from edgedet.benchmarks.request import Budget, Mode, Request
+from edgedet.benchmarks.stats import Summary, ToolSummary
+from edgedet.benchmarks.sustained import SustainedResult
+from edgedet.benchmarks.warmup import WarmUp
+from edgedet.errors import DataError
 
-SCHEMA = 1
+__all__ = ["Budget", "ImagesUsed", "Latency", "NotRun", "Request", "read_results", "results_json"]
+
+SCHEMA = 2
 REFERENCE_RUNTIME = "reference runtime"  # runners that interpret a file instead of running it as a device would say so
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How long one file is timed.
-
-    Attributes:
-        seconds: length of the steady phase, unless `max_samples` come first or `min_samples` last longer.
-        warmup_runs, warmup_seconds: runs after the first that are not counted; both must be reached.
-        limit_seconds: a process that takes longer than this in all is ended, and the file was not run.
-    """
-
-    seconds: float = 3.0
-    max_samples: int = 200
-    min_samples: int = 5
-    warmup_runs: int = 3
-    warmup_seconds: float = 0.3
-    limit_seconds: float = 600.0
-
-
-@dataclass(frozen=True)
 class ImagesUsed:
-    """The pictures that were cycled through: "photographs" (the user's files, in `names`) or "generated".
+    """The pictures that were cycled through: "photographs" (the user's files, in `names`), "generated" or "random".
 
     Generated pictures hold few objects or none that a network knows, so NMS may have less to do than on photographs.
+    Random input is what tools on a device make up where they take no pictures.
     """
 
     source: str
@@ -47,69 +42,113 @@ class ImagesUsed:
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of one file on this host, batch 1, in a process of its own.
+    """Latency of one file on one device, batch 1, in a process of its own.
 
     Attributes:
         artifact: path of the file, as it was given.
         runtime: name and version of what executed it.
+        provider: what inside the runtime executed it, as that runtime calls it (a delegate, an execution provider, a
+            backend); "" where there is no choice.
         file_bytes, sha256: of exactly the file (or the folder's files) that was timed.
         spec_digest, score_min: of the spec inside the file; a lower baked threshold gives NMS more work.
         images: what was shown.
-        warmup_runs: runs between the first and the first that counts.
+        mode: how it was run.
+        warmup: where the runs that count begin.
         load_ms: from the file to a ready runner. Python imports are not counted; the file is in the system's cache.
         first_ms: the first image, all stages.
-        steady: all stages of the runs after warm-up; its samples are in the order of measuring.
+        steady: all stages of the runs after warm-up; its samples are in the order of measuring. A `ToolSummary` has
+            none, and maybe no percentiles: a tool on the device kept single runs to itself.
         stages: "preprocess" (resize), "inference" (the file: normalise, heads, decode, NMS) and "postprocess" (boxes to
-            pixels of the image), from the same runs.
-        peak_memory_bytes: of the process, Python and torch included.
+            pixels of the image), from the same runs; empty where the device does not tell them apart.
+        peak_memory_bytes: of the process, Python and torch included where it has them.
+        environment: the device, and what went on there meanwhile.
+        noise: signs that the measurement was disturbed, those that were not exceeded too.
+        early_stopping, sustained, rate: of the modes of these names.
     """
 
     artifact: str
     format: str
     precision: str
     runtime: str
+    provider: str
     file_bytes: int
     sha256: str
     spec_digest: str
     score_min: float
     images: ImagesUsed
-    warmup_runs: int
-    load_ms: float
-    first_ms: float
-    steady: Summary
+    mode: Mode
+    warmup: WarmUp
+    load_ms: float | None
+    first_ms: float | None
+    steady: Summary | ToolSummary
     stages: dict[str, Summary]
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     environment: Environment
+    noise: tuple[NoiseCheck, ...] = ()
+    early_stopping: EarlyStopping | None = None
+    sustained: SustainedResult | None = None
+    rate: RateResult | None = None
+
+    @property
+    def device(self) -> DeviceInfo:
+        return self.environment.device
 
     @property
     def is_device_latency(self) -> bool:
         """False where the runtime only interprets the file: such a time says nothing about any device."""
         return REFERENCE_RUNTIME not in self.runtime
 
+    @property
+    def trusted(self) -> bool:
+        """Whether no sign of noise was exceeded."""
+        return not any(check.exceeded for check in self.noise)
+
     def to_json(self) -> dict[str, Any]:
-        return {"status": "measured", "device_latency": self.is_device_latency, **asdict(self)}
+        head = {"schema": SCHEMA, "status": "measured", "device_latency": self.is_device_latency}
+        return {**head, "trusted": self.trusted, **asdict(self)}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Latency:
-        """The inverse of `to_json`.
+        """The inverse of `to_json`; reads the form of schema 1 too.
 
         Raises:
             pydantic.ValidationError: fields are missing or of the wrong type.
         """
+        if "warmup_runs" in value:
+            value = from_schema1(value)
         return pydantic.TypeAdapter(Latency).validate_python(value)
 
 
 @dataclass(frozen=True)
 class NotRun:
-    """A file that could not be timed or evaluated, and why. Never to be read as a pass."""
+    """A file that could not be timed or evaluated, where, and why. Never to be read as a pass."""
 
     artifact: str
     reason: str
+    device: str = "host"
 
     def to_json(self) -> dict[str, Any]:
-        return {"status": "not run", "artifact": self.artifact, "reason": self.reason}
+        return {"status": "not run", **asdict(self)}
 
 
 def results_json(results: Sequence[Latency | NotRun]) -> dict[str, Any]:
     """What `edgedet bench --json` writes."""
     return {"schema": SCHEMA, "results": [result.to_json() for result in results]}
+
+
+def read_results(path: Path) -> list[Latency | NotRun]:
+    """Read what `edgedet bench --json` wrote, of this schema or schema 1.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+        return [_not_run(row) if row["status"] == "not run" else Latency.from_json(row) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        first_line = str(error).splitlines()[0]
+        raise DataError(f"{path}: holds no results of `edgedet bench` ({first_line})", "Measure again.") from error
+
+
+def _not_run(row: dict[str, Any]) -> NotRun:
+    return NotRun(row["artifact"], row["reason"], row.get("device", "host"))

@@ -115,15 +115,20 @@ def _verdicts(entries: Sequence[ReportEntry]) -> list[Cell]:
         metrics = results[0].metrics
         cells.append(Cell(f"{metrics['coco_ap50']:.3f}", title=f"AP50, {entries[0].name}"))
         cells.append(Cell(f"{metrics['coco_ap']:.3f}", title="COCO AP (IoU .50:.95)"))
-    timed = [e for e in exported if isinstance(e.latency, Latency) and e.latency.is_device_latency]
+    timed = [e for e in exported if _p50_ms(e) is not None]
     if timed:
-        fastest = min(timed, key=lambda entry: entry.latency.steady.p50_ms)  # type: ignore[union-attr]
-        assert isinstance(fastest.latency, Latency)
-        cells.append(Cell(f"{fastest.latency.steady.p50_ms:.1f} ms", title=f"p50 on this host, {fastest.name}"))
+        p50_ms, name = min((p50, e.name) for e in timed if (p50 := _p50_ms(e)) is not None)
+        cells.append(Cell(f"{p50_ms:.1f} ms", title=f"p50 on this host, {name}"))
     sizes = [entry.size_bytes for entry in exported if entry.size_bytes is not None]
     if sizes:
         cells.append(Cell(f"{min(sizes) / 1e6:.1f} MB", title="smallest file"))
     return cells
+
+
+def _p50_ms(entry: ReportEntry) -> float | None:
+    """Median on a device; None where there is none, or where the file was only interpreted."""
+    latency = entry.latency
+    return latency.steady.p50_ms if isinstance(latency, Latency) and latency.is_device_latency else None
 
 
 def _dataset_line(result: EvalResult) -> str:
@@ -151,6 +156,10 @@ def _matrix(name: str, result: EvalResult) -> _Matrix:
     return _Matrix(name, confusion_table(confusion), confusion.score_min, confusion.iou_min)
 
 
+def _gib(size_bytes: int | None) -> str:
+    return "memory not readable" if size_bytes is None else f"{size_bytes / 2**30:.0f} GiB"
+
+
 def _facts(entries: Sequence[ReportEntry]) -> list[tuple[str, str]]:
     """Host, load, libraries and pictures of the measurements."""
     facts = []
@@ -160,8 +169,8 @@ def _facts(entries: Sequence[ReportEntry]) -> list[tuple[str, str]]:
     timed = [entry.latency for entry in entries if not isinstance(entry.latency, NotRun)]
     if not timed:
         return facts
-    first, host = timed[0], timed[0].environment
-    others = max(latency.environment.other_cores_busy for latency in timed)
+    first, host, device = timed[0], timed[0].environment, timed[0].device
+    others = max(latency.environment.other_cores_busy or 0.0 for latency in timed)
     noise = ": expect noise" if any(latency.environment.busy for latency in timed) else ""
     runs = max(len(latency.steady.samples_ms) for latency in timed)
     threads = f"{host.threads}" if host.threads else "each runtime's own default"
@@ -175,13 +184,16 @@ def _facts(entries: Sequence[ReportEntry]) -> list[tuple[str, str]]:
             "Pictures",
             f"{len(first.images.sizes_wh_px)} {first.images.source}; scores from {first.score_min:g} enter NMS",
         ),
-        ("CPU", f"{host.cpu}, {host.usable_cores} of {host.cores} cores"),
+        ("CPU", f"{device.cpu}, {host.usable_cores} of {device.cores} cores"),
         ("Threads", threads),
-        ("Clock", f"governor {host.governor or 'not readable'}, {host.cpu_mhz or 'unknown'} MHz"),
+        (
+            "Clock",
+            f"governor {host.governor or 'not readable'}, {host.clock_mhz[1] if host.clock_mhz else 'unknown'} MHz",
+        ),
         (
             "Other work",
             f"kept up to {others:.2f} cores busy meanwhile{noise}",
         ),
-        ("System", f"{host.os}, {host.memory_bytes / 2**30:.0f} GiB, Python {host.python}"),
+        ("System", f"{device.os}, {_gib(device.memory_bytes)}"),
         ("Libraries", ", ".join(f"{name} {version}" for name, version in host.versions.items())),
     ]

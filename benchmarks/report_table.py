@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgedet.benchmarks.latency import Latency, NotRun
 from edgedet.benchmarks.report_entries import ReportEntry, reference_result
@@ -121,31 +121,41 @@ def _latency_cells(entry: ReportEntry) -> tuple[Cell, ...]:
     latency = entry.latency
     if isinstance(latency, NotRun):
         return (_not_run([latency.reason]),) * 4
-    numbers = (latency.load_ms, latency.first_ms, latency.steady.p50_ms, latency.steady.p90_ms)
+    values = (latency.load_ms, latency.first_ms, latency.steady.p50_ms, latency.steady.p90_ms)
+    numbers = [math.nan if value is None else value for value in values]
     if latency.is_device_latency:
         return tuple(_number(number, 1) for number in numbers)
     title = f"{latency.runtime}: not a device latency"
-    return tuple(Cell(f"{number:.1f} †", number, "num muted", title) for number in numbers)
+    cells = [_number(number, 1) for number in numbers]
+    return tuple(replace(cell, text=f"{cell.text} †", style="num muted", title=title) for cell in cells)
 
 
 def stage_bars(entries: Sequence[ReportEntry]) -> list[dict[str, object]]:
     """For each timed file the share of each stage's p50, relative to the slowest file, and its samples as a line."""
-    timed = [(entry, entry.latency) for entry in entries if isinstance(entry.latency, Latency)]
+    timed = [(e, e.latency) for e in entries if isinstance(e.latency, Latency) and e.latency.stages]
     longest = max((_stage_sum(latency) for _, latency in timed), default=1.0)
     return [
         {
             "name": entry.name,
             "device": latency.is_device_latency,
-            "total": f"{latency.steady.p50_ms:.1f}",
-            "p99": f"{latency.steady.p99_ms:.1f}",
+            "total": _ms(latency.steady.p50_ms),
+            "p99": _ms(latency.steady.p99_ms),
             "samples": len(latency.steady.samples_ms),
             "stages": [
-                {"name": name, "ms": f"{stage.p50_ms:.2f}", "percent": round(100 * stage.p50_ms / longest, 2)}
+                {
+                    "name": name,
+                    "ms": f"{stage.p50_ms or 0:.2f}",
+                    "percent": round(100 * (stage.p50_ms or 0) / longest, 2),
+                }
                 for name, stage in latency.stages.items()
             ],
         }
         for entry, latency in timed
     ]
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _stage_sum(latency: Latency) -> float:

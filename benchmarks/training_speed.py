@@ -84,7 +84,7 @@ def measure_training(config: Config, data: Path, steps: int, warmup: int, device
     loader, order = make_loader(config, dataset, fabric)
     batches = _endless(loader, order)
     for pixels, targets in track(islice(batches, warmup), "Warming up", total=warmup):
-        step(pixels, targets, config.training.lr * 1e-3)
+        step([(pixels, targets)], config.training.lr * 1e-3)
     times: dict[str, list[float]] = defaultdict(list)
     begun = time.perf_counter()
     for _ in track(range(steps), "Measuring", total=steps):
@@ -169,13 +169,14 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     environment = read_environment(speed.threads, watch)
+    before, after = environment.load_average_1m or (0.0, 0.0)
     console = Console()
     console.print(_table(speed))
     console.print(
         f"{speed.images_per_s:.1f} images/s (aim {TARGET_IMAGES_PER_S}), "
         f"peak memory {speed.peak_memory_bytes / 1e9:.2f} GB (aim {TARGET_BYTES / 1e9:.0f}), "
-        f"{speed.workers} loader processes; load average {environment.load_average_1m[0]:.1f} before, "
-        f"{environment.load_average_1m[1]:.1f} after",
+        f"{speed.workers} loader processes; load average {before:.1f} before, "
+        f"{after:.1f} after",
         highlight=False,
     )
     if arguments.json:

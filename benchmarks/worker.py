@@ -5,111 +5,104 @@ python -m edgedet.benchmarks.worker REQUEST.json ANSWER.json
 
 from __future__ import annotations
 
-import gc
 import json
+import os
 import sys
 import time
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from edgedet.benchmarks.environment import LoadWatch, peak_memory_bytes, read_environment
-from edgedet.benchmarks.latency import Budget, ImagesUsed, Latency
-from edgedet.benchmarks.stats import Summary, summarise
+from edgedet.benchmarks.latency import ImagesUsed, Latency
+from edgedet.benchmarks.recorder import record
+from edgedet.benchmarks.recording import FileFacts, Recording, latency_from
+from edgedet.benchmarks.request import Request
 from edgedet.data import load_image
-from edgedet.errors import EdgedetError
+from edgedet.errors import EdgedetError, NotRunError
 from edgedet.export.artifact import file_digest
 from edgedet.export.pictures import generated_pictures
 from edgedet.formats import format_of, load
 from edgedet.preprocess import UInt8Image
-from edgedet.runner import Runner, StageTimes
+from edgedet.runner import Runner
 
 
 def main(request_path: Path, answer_path: Path) -> None:
     """Answer a request; a fault of the user's becomes an answer too, anything else a traceback and no answer."""
-    request = json.loads(request_path.read_text(encoding="utf-8"))
+    question = json.loads(request_path.read_text(encoding="utf-8"))
     try:
-        answer = _measure(request).to_json()
+        answer = _measure(Path(question["path"]), Request.from_json(question["request"])).to_json()
     except EdgedetError as error:
         answer = {"error": type(error).__name__, "what": error.what, "remedy": error.remedy}
     answer_path.write_text(json.dumps(answer, allow_nan=False), encoding="utf-8")
 
 
-def _measure(request: dict[str, Any]) -> Latency:
-    path, threads, budget = Path(request["path"]), request["threads"], Budget(**request["budget"])
-    images, used = _pictures([Path(name) for name in request["images"]])
-    if threads is not None:
-        torch.set_num_threads(threads)  # resizing is torch's in every runner
+def _measure(path: Path, request: Request) -> Latency:
+    images, used = pictures(request.images)
+    prepare_process(request)
     format_of(path).load_module()
     sha256, size = file_digest(path)
     watch = LoadWatch()
 
     start = time.perf_counter()
-    runner = load(path, threads)
+    runner = load(path, request.threads)
     load_ms = (time.perf_counter() - start) * 1e3
     first_ms = runner.timed(images[0])[1].total_ms
-    warmup_runs = _warm_up(runner, images, budget)
-    times = _steady(runner, images, budget)
+    runs = record(lambda image: runner.timed(image)[1], cycle(images), request)
 
-    return Latency(
-        artifact=str(path),
-        format=runner.format,
-        precision=runner.precision,
+    recording = Recording(
         runtime=runner.runtime,
-        file_bytes=size,
-        sha256=sha256,
-        spec_digest=runner.spec.digest(),
-        score_min=runner.spec.nms.score_min,
         images=used,
-        warmup_runs=warmup_runs,
+        environment=read_environment(request.threads, watch, request.cores),
+        runs_ms=tuple(times.total_ms for times in runs.times),
         load_ms=load_ms,
         first_ms=first_ms,
-        steady=summarise([t.total_ms for t in times]),
-        stages=_stages(times),
+        stages_ms={
+            "preprocess": tuple(times.preprocess_ms for times in runs.times),
+            "inference": tuple(times.inference_ms for times in runs.times),
+            "postprocess": tuple(times.postprocess_ms for times in runs.times),
+        },
+        starts_s=runs.starts_s,
         peak_memory_bytes=peak_memory_bytes(),
-        environment=read_environment(threads, watch),
+        counters=runs.counters,
     )
+    return latency_from(_facts(path, runner, sha256, size), recording, request)
 
 
-def _pictures(paths: list[Path]) -> tuple[list[UInt8Image], ImagesUsed]:
+def pictures(paths: tuple[Path, ...]) -> tuple[list[UInt8Image], ImagesUsed]:
+    """The pictures, decoded, and what to say about them.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
     images = [load_image(path) for path in paths] or generated_pictures()
     source = "photographs" if paths else "generated"
     sizes = tuple((image.shape[1], image.shape[0]) for image in images)
     return images, ImagesUsed(source, sizes, tuple(path.name for path in paths))
 
 
-def _warm_up(runner: Runner, images: list[UInt8Image], budget: Budget) -> int:
-    """Run until both the count and the time of the budget are reached; returns the count."""
-    start = time.perf_counter()
-    for runs, image in enumerate(cycle(images)):
-        if runs >= budget.warmup_runs and time.perf_counter() - start >= budget.warmup_seconds:
-            return runs
-        runner.timed(image)
-    raise AssertionError("unreachable: the pictures are cycled through without end")
+def prepare_process(request: Request) -> None:
+    """Pin this process and set torch's threads, before any runtime starts threads of its own.
+
+    Raises:
+        NotRunError: this system cannot pin processes, or has no such core.
+    """
+    if request.cores is not None:
+        if not hasattr(os, "sched_setaffinity"):
+            raise NotRunError(f"cores {request.cores}: this system cannot pin a process to cores", "Leave --cores out.")
+        try:
+            os.sched_setaffinity(0, request.cores)
+        except OSError as error:
+            usable = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+            raise NotRunError(f"cores {request.cores}: {error.strerror}", f"Usable are: {usable}.") from error
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)  # resizing is torch's in every runner
 
 
-def _steady(runner: Runner, images: list[UInt8Image], budget: Budget) -> list[StageTimes]:
-    """Times of single images in a row. Python's garbage collector rests meanwhile, as in timeit."""
-    times: list[StageTimes] = []
-    gc.collect()
-    gc.disable()
-    start = time.perf_counter()
-    for image in islice(cycle(images), budget.max_samples):
-        times.append(runner.timed(image)[1])
-        if len(times) >= budget.min_samples and time.perf_counter() - start >= budget.seconds:
-            break
-    gc.enable()
-    return times
-
-
-def _stages(times: list[StageTimes]) -> dict[str, Summary]:
-    return {
-        "preprocess": summarise([t.preprocess_ms for t in times]),
-        "inference": summarise([t.inference_ms for t in times]),
-        "postprocess": summarise([t.postprocess_ms for t in times]),
-    }
+def _facts(path: Path, runner: Runner, sha256: str, size: int) -> FileFacts:
+    digest, score_min = runner.spec.digest(), runner.spec.nms.score_min
+    return FileFacts(str(path), runner.format, runner.precision, size, sha256, digest, score_min)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import pytest
 
 from edgedet.benchmarks.environment import LoadWatch, read_environment
 from edgedet.benchmarks.latency import ImagesUsed, Latency
+from edgedet.benchmarks.request import Steady
 from edgedet.benchmarks.stats import summarise
+from edgedet.benchmarks.warmup import WarmUp
 from edgedet.data import Dataset, read_dataset
 from edgedet.data.synth import write_synthetic
 from edgedet.evaluation import EvalResult, Source, evaluate_detections
@@ -55,9 +57,9 @@ def latency_of(name: str, runtime: str, p50_ms: float = 10.0) -> Latency:
     whole = summarise([p50_ms * share for share in (0.9, 1.0, 1.1)])
     part = summarise([p50_ms * share / 3 for share in (0.9, 1.0, 1.1)])
     return Latency(
-        artifact=name, format="torch", precision="fp32", runtime=runtime, file_bytes=2_500_000, sha256="ab" * 32,
-        spec_digest="0123456789abcdef", score_min=0.05, images=ImagesUsed("generated", ((320, 240),)), warmup_runs=3,
-        load_ms=50.0, first_ms=30.0, steady=whole,
+        artifact=name, format="torch", precision="fp32", runtime=runtime, provider="", file_bytes=2_500_000,
+        sha256="ab" * 32, spec_digest="0123456789abcdef", score_min=0.05, images=ImagesUsed("generated", ((320, 240),)),
+        mode=Steady(), warmup=WarmUp(3, "change point"), load_ms=50.0, first_ms=30.0, steady=whole,
         stages={"preprocess": part, "inference": part, "postprocess": part}, peak_memory_bytes=10**9,
         environment=read_environment(1, LoadWatch()),
     )  # fmt: skip

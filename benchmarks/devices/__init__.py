@@ -1,0 +1,121 @@
+"""Where files are timed. A kind of device is one row of `DEVICES` and one module; nothing else knows its name.
+
+A device's name is "KIND" or "KIND:ARGUMENT" ("host", "android:SERIAL", "ssh:USER@HOST"). The module of a kind has
+`open_device(argument, options) -> Device`. An adapter records single runs, warm-up included, and leaves all judgement
+(where warm-up ends, percentiles, intervals, noise) to `edgedet.benchmarks.recording.latency_from`, so that figures of
+different devices mean the same.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from edgedet.benchmarks.environment import DeviceInfo
+from edgedet.benchmarks.latency import Latency, NotRun
+from edgedet.benchmarks.request import Request
+from edgedet.errors import ConfigError, DataError, EdgedetError, NotRunError
+
+__all__ = ["DEVICES", "Device", "DeviceKind", "measure_each", "open_device"]
+
+
+class Device(Protocol):
+    """Something that runs model files and tells how long that takes."""
+
+    @property
+    def name(self) -> str:
+        """As in the command line: "host", "android:SERIAL"."""
+        ...
+
+    def describe(self) -> DeviceInfo:
+        """What it is.
+
+        Raises:
+            NotRunError: it is not there, or does not let us in; the reason and the remedy.
+        """
+        ...
+
+    def measure(self, file: Path, request: Request) -> Latency:
+        """Time one model file, and leave the device as it was found.
+
+        Raises:
+            NotRunError: the device is gone, or cannot run this file or this mode; the reason and the remedy.
+            ModelFileError: the file is missing, damaged or foreign.
+            DataError: an image cannot be read.
+            EdgedetError: measuring broke off, or took longer than the budget's limit.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DeviceKind:
+    """One row.
+
+    Attributes:
+        prefix: what a name begins with.
+        module: import path; has `open_device(argument: str, options: Mapping[str, str]) -> Device`.
+        help: one line, as `edgedet bench --help` prints it.
+        options: what `--device-option NAME=VALUE` may set, with one line of help each.
+        extra: the optional dependency group of edgedet that brings its libraries; "" where none is needed.
+    """
+
+    prefix: str
+    module: str
+    help: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    extra: str = ""
+
+
+DEVICES: tuple[DeviceKind, ...] = (
+    DeviceKind("host", "edgedet.benchmarks.devices.host", "this machine"),
+    # One row a kind.
+)
+
+
+def open_device(name: str, options: Mapping[str, str] | None = None) -> Device:
+    """The device of that name. Whether it is there shows when it is used.
+
+    Args:
+        name: "KIND" or "KIND:ARGUMENT".
+        options: settings of that kind, by name.
+
+    Raises:
+        ConfigError: there is no such kind, or it has no such option.
+        NotRunError: a library of that kind is not installed.
+    """
+    prefix, _, argument = name.partition(":")
+    row = next((row for row in DEVICES if row.prefix == prefix), None)
+    if row is None:
+        known = ", ".join(row.prefix for row in DEVICES)
+        raise ConfigError(f"there is no kind of device called {prefix!r}", f"Choose from {known}.")
+    for option in options or {}:
+        if option not in row.options:
+            known = ", ".join(row.options) or "none"
+            raise ConfigError(f"device {prefix!r} has no option {option!r}", f"Its options: {known}.")
+    try:
+        module = importlib.import_module(row.module)
+    except ImportError as error:
+        remedy = f"Install it with: pip install 'edgedet[{row.extra}]'" if row.extra else "Reinstall edgedet."
+        raise NotRunError(f"{name}: a library is missing ({error})", remedy) from error
+    device: Device = module.open_device(argument, dict(options or {}))
+    return device
+
+
+def measure_each(device: Device, files: Iterable[Path], request: Request) -> list[Latency | NotRun]:
+    """Time files one after the other. A file that cannot be timed gives a `NotRun` with the reason.
+
+    Raises:
+        DataError: an image cannot be read; that is no fault of any one file.
+    """
+    results: list[Latency | NotRun] = []
+    for file in files:
+        try:
+            results.append(device.measure(file, request))
+        except DataError:
+            raise
+        except EdgedetError as error:
+            results.append(NotRun(str(file), str(error), device.name))
+    return results
