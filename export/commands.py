@@ -79,10 +79,7 @@ def export_command(
     Example:
       edgedet export run/model.pt --format onnx --format tflite --out phone --data my_photos
     """
-    from rich.console import Console
-
     from edgedet.export.pipeline import export_model
-    from edgedet.files import write_json
 
     changes = {"score_min": score_min, "iou_max": iou_max, "max_detections": max_detections}
     images = _dataset_images(data, split)
@@ -104,6 +101,15 @@ def export_command(
         ),
         images=images,
     )
+    _tell(artifacts, json, writer)
+
+
+def _tell(artifacts: Sequence[Artifact], json: Path | None, writer: SnippetWriter | None) -> None:
+    """Print what was exported, write it as JSON and then as code for the app; exit with 1 when a comparison failed."""
+    from rich.console import Console
+
+    from edgedet.files import write_json
+
     console = Console()
     console.print(_export_table(artifacts))
     _print_reasons(console, ((artifact.path, artifact.parity) for artifact in artifacts))

@@ -16,20 +16,7 @@ from edgedet.export.contracts_tflite_input import (
     input_metadata,
     input_shape,
 )
-from edgedet.export.contracts_tflite_output import (
-    LABEL_COUNT,
-    LABEL_FILE,
-    LOCATION_CONTENT,
-    LOCATION_ORDER,
-    OUTPUT_METADATA,
-    OUTPUT_NAMES,
-    OUTPUT_ROLES,
-    OUTPUT_SHAPES,
-    SCORE_CALIBRATION,
-    labels_for,
-    output_count,
-    output_types,
-)
+from edgedet.export.contracts_tflite_output import output_rules
 from edgedet.export.findings import Finding
 from edgedet.export.inspect_tflite import TfliteFile
 
@@ -44,18 +31,7 @@ RULES = (
     INPUT_CONTENT,
     NORMALIZATION,
     PROCESS_UNITS,
-    output_count(4),
-    output_types("float32"),
-    OUTPUT_METADATA,
-    OUTPUT_NAMES,
-    OUTPUT_SHAPES,
-    OUTPUT_ROLES,
-    LOCATION_CONTENT,
-    LOCATION_ORDER,
-    labels_for(4),
-    LABEL_FILE,
-    LABEL_COUNT,
-    SCORE_CALIBRATION,
+    *output_rules((4,), ("float32",)),
     *POSTPROCESS,
 )
 

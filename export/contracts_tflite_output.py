@@ -245,30 +245,38 @@ def _is_sigmoid(line: str) -> bool:
     return len(values) in (3, 4) and values[0] >= 0 and bool(np.isfinite(values).all())
 
 
-OUTPUT_METADATA = Rule("output-metadata", _output_metadata, "Give the metadata one TensorMetadata for each output.")
-OUTPUT_NAMES = Rule("output-names", _output_names, "Name the outputs location, category, score, number of detections.")
-OUTPUT_SHAPES = Rule("output-shapes", _output_shapes, "Let the outputs be those of TFLite_Detection_PostProcess.")
-OUTPUT_ROLES = Rule("output-roles", _output_roles, "Put the metadata's names in the order of the graph's outputs.")
-LOCATION_CONTENT = Rule(
-    "location-content", _location_content, "Describe location by BoundingBoxProperties: BOUNDARIES, RATIO, index of 4."
+def output_rules(counts: tuple[int, ...], types: tuple[str, ...]) -> tuple[Rule, ...]:
+    """For a library that takes layouts with so many outputs, and outputs of these types."""
+    return (
+        Rule("output-count", _output_count(*counts), "Export with the outputs of TFLite_Detection_PostProcess."),
+        Rule("output-types", _output_types(*types), "Dequantize what leaves the graph."),
+        *_EVERY_LAYOUT,
+        Rule("labels", _labels(*counts), _ASSOCIATE),
+        *_LABEL_CONTENT,
+    )
+
+
+_EVERY_LAYOUT = (
+    Rule("output-metadata", _output_metadata, "Give the metadata one TensorMetadata for each output."),
+    Rule("output-names", _output_names, "Name the outputs location, category, score, number of detections."),
+    Rule("output-shapes", _output_shapes, "Let the outputs be those of TFLite_Detection_PostProcess."),
+    Rule("output-roles", _output_roles, "Put the metadata's names in the order of the graph's outputs."),
+    Rule(
+        "location-content",
+        _location_content,
+        "Describe location by BoundingBoxProperties: BOUNDARIES, RATIO, index of 4.",
+    ),
+    Rule("location-order", _location_order, "Set index to [1, 0, 3, 2]."),
 )
-LOCATION_ORDER = Rule("location-order", _location_order, "Set index to [1, 0, 3, 2].")
-LABEL_FILE = Rule("label-file", _label_file, "Append the label file, UTF-8, one label a line.")
-LABEL_COUNT = Rule("label-count", _label_count, "Give one label for each class; an index without label fails the run.")
-SCORE_CALIBRATION = Rule(
-    "score-calibration", _score_calibration, "Append a file with a line `scale,slope,offset[,min score]` per label."
+_ASSOCIATE = (
+    "Associate a label file: TENSOR_VALUE_LABELS of category, or TENSOR_AXIS_LABELS of score where 2 outputs are."
 )
-
-
-def output_count(*counts: int) -> Rule:
-    return Rule("output-count", _output_count(*counts), "Export with the outputs of TFLite_Detection_PostProcess.")
-
-
-def output_types(*allowed: str) -> Rule:
-    return Rule("output-types", _output_types(*allowed), "Dequantize what leaves the graph.")
-
-
-def labels_for(*counts: int) -> Rule:
-    """The rule for layouts with so many outputs."""
-    fix = "Associate a label file: TENSOR_VALUE_LABELS of category, or TENSOR_AXIS_LABELS of score where 2 outputs are."
-    return Rule("labels", _labels(*counts), fix)
+_LABEL_CONTENT = (
+    Rule("label-file", _label_file, "Append the label file, UTF-8, one label a line."),
+    Rule("label-count", _label_count, "Give one label for each class; an index without label fails the run."),
+    Rule(
+        "score-calibration",
+        _score_calibration,
+        "Append a file with a line `scale,slope,offset[,min score]` per label.",
+    ),
+)

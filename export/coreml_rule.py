@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from edgedet.export.coreml_view import ModelView
-from edgedet.export.findings import Finding
+from edgedet.export.findings import Finding, Status
 
 _NO_STAGE = "there is no NonMaximumSuppression model at the end of a pipeline"
 
@@ -16,7 +15,7 @@ _NO_STAGE = "there is no NonMaximumSuppression model at the end of a pipeline"
 class Outcome:
     """What a check says: a status and why."""
 
-    status: Literal["pass", "fail", "not applicable"]
+    status: Status
     reason: str
 
 

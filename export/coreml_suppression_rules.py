@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from edgedet.export.coreml_confidence import Facts, confidence_facts
@@ -9,11 +11,14 @@ from edgedet.export.coreml_library import FeatureTypes_pb2
 from edgedet.export.coreml_names import COLUMNS_MULTIPLE
 from edgedet.export.coreml_rule import Outcome, outcome, rule
 from edgedet.export.coreml_view import ModelView
+from edgedet.export.findings import Status
 
 COLUMNS_RULE = "vision-columns-80"
 
 _ARRAY = FeatureTypes_pb2.ArrayFeatureType
 _READABLE = (_ARRAY.FLOAT32, _ARRAY.DOUBLE)
+_STATUS: dict[bool | None, Status] = {True: "pass", False: "fail", None: "not applicable"}
+Arrays = Callable[[ModelView], tuple[Any | None, Any | None]]
 
 
 @rule(
@@ -32,26 +37,15 @@ def _features_described(view: ModelView) -> Outcome:
     return outcome(problem if missing else "", "all four arrays are described")
 
 
-@rule(
-    "vision-raw-types",
-    "raw confidences and coordinates are float32 or double",
-    "Declare the detector's outputs as float32; the NonMaximumSuppression model does not read float16.",
-)
-def _raw_types(view: ModelView) -> Outcome:
-    return _types(view.raw_arrays())
+def _type_name(kind: int) -> str:
+    try:
+        return str(_ARRAY.ArrayDataType.Name(kind)).lower()
+    except ValueError:  # a number that this version of the format does not know
+        return f"type {kind}"
 
 
-@rule(
-    "vision-result-types",
-    "confidence and coordinates are float32 or double",
-    "Declare the results of the NonMaximumSuppression model as float32.",
-)
-def _result_types(view: ModelView) -> Outcome:
-    return _types(view.result_arrays())
-
-
-def _types(arrays: tuple[Any | None, Any | None]) -> Outcome:
-    kinds = [array.dataType for array in arrays if array is not None]
+def _types(view: ModelView, arrays: Arrays) -> Outcome:
+    kinds = [array.dataType for array in arrays(view) if array is not None]
     if not kinds:
         return Outcome("not applicable", "the arrays are not described")
     names = [_type_name(kind) for kind in kinds]
@@ -59,11 +53,17 @@ def _types(arrays: tuple[Any | None, Any | None]) -> Outcome:
     return outcome(problem, f"they are {', '.join(names)}")
 
 
-def _type_name(kind: int) -> str:
-    try:
-        return str(_ARRAY.ArrayDataType.Name(kind)).lower()
-    except ValueError:  # a number that this version of the format does not know
-        return f"type {kind}"
+_raw_types = rule(
+    "vision-raw-types",
+    "raw confidences and coordinates are float32 or double",
+    "Declare the detector's outputs as float32; the NonMaximumSuppression model does not read float16.",
+)(partial(_types, arrays=ModelView.raw_arrays))
+
+_result_types = rule(
+    "vision-result-types",
+    "confidence and coordinates are float32 or double",
+    "Declare the results of the NonMaximumSuppression model as float32.",
+)(partial(_types, arrays=ModelView.result_arrays))
 
 
 @rule(
@@ -149,8 +149,7 @@ def _columns(view: ModelView) -> Outcome:
 )
 def _confidence_range(view: ModelView) -> Outcome:
     facts = _facts(view)
-    status: dict[bool | None, Any] = {True: "pass", False: "fail", None: "not applicable"}
-    return Outcome(status[facts.unit], facts.reason)
+    return Outcome(_STATUS[facts.unit], facts.reason)
 
 
 @rule(
@@ -162,8 +161,7 @@ def _confidence_sum(view: ModelView) -> Outcome:
     facts = _facts(view)
     if facts.unit is False:
         return Outcome("not applicable", "the confidences are not in 0..1 to begin with")
-    status: dict[bool | None, Any] = {True: "pass", False: "fail", None: "not applicable"}
-    return Outcome(status[facts.sums], facts.reason)
+    return Outcome(_STATUS[facts.sums], facts.reason)
 
 
 def _facts(view: ModelView) -> Facts:

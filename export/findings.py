@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Status = Literal["pass", "fail", "not applicable"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -18,6 +20,6 @@ class Finding:
     """
 
     rule: str
-    status: Literal["pass", "fail", "not applicable"]
+    status: Status
     reason: str
     fix: str = ""

@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx.backend.test.case.node import nonmaxsuppression as onnx_vectors
 from onnx.reference import ReferenceEvaluator
 
 from edgedet.boxes import cxcywh_to_xyxy
@@ -20,6 +19,7 @@ from edgedet.export.nms_thresholds import float32_not_above
 from edgedet.export.onnx_nms import OUTPUTS, score_below, suppression_graph
 from edgedet.nms import non_maximum_suppression
 from edgedet.spec import CodingSpec, DetectorSpec, InputSpec, LevelSpec, NetworkSpec, NmsSpec
+from tests.nms.onnx_vectors import VECTORS
 
 Arrays = list[Any]
 
@@ -137,28 +137,6 @@ def test_thresholds_survive_the_text_form(score_min: float, iou_max: float) -> N
     values = {i.name: onnx.numpy_helper.to_array(i) for i in suppression_graph(_spec(nms, 4, 2)).initializer}
     assert values["nms_iou_max"] == float32_not_above(iou_max)
     assert values["nms_score_below"] == score_below(nms) == np.nextafter(np.float32(score_min), np.float32(0))
-
-
-def _onnx_vectors() -> dict[str, tuple[Any, Arrays, Any]]:
-    """ONNX's own backend tests of NonMaxSuppression: name to node, inputs and selected indices."""
-    found: dict[str, tuple[Any, Arrays, Any]] = {}
-
-    def record(node: Any, inputs: Arrays, outputs: Arrays, name: str) -> None:
-        found[name.removeprefix("test_nonmaxsuppression_")] = (node, inputs, outputs[0])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_vectors, "expect", record)
-        for name, make in vars(onnx_vectors.NonMaxSuppression).items():
-            if name.startswith("export_"):
-                make.__func__()
-    return found
-
-
-VECTORS = _onnx_vectors()
-
-
-def test_onnx_has_ten_vectors() -> None:
-    assert len(VECTORS) >= 10
 
 
 @pytest.mark.parametrize("name", VECTORS)

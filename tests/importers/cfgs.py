@@ -1,28 +1,22 @@
 """Small .cfg files that hold every layer edgedet reads."""
 
-YOLO = """[net]
+
+def _conv(filters: int, size: int, activation: str, **more: int) -> str:
+    """A padded convolution with batch norm."""
+    options = {"batch_normalize": 1, "filters": filters, "size": size, **more, "pad": 1, "activation": activation}
+    return "\n".join(["[convolutional]", *(f"{name}={value}" for name, value in options.items())])
+
+
+YOLO = f"""[net]
 # a comment
 batch=1
 width=96
 height=64
 channels=3
 
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=2
-pad=1
-activation=leaky
+{_conv(8, 3, "leaky", stride=2)}
 
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=1
-groups=8
-pad=1
-activation=relu6
+{_conv(8, 3, "relu6", stride=1, groups=8)}
 
 [route]
 layers=-1
@@ -42,13 +36,7 @@ layers=-1,-3
 size=2
 stride=2
 
-[convolutional]
-batch_normalize=1
-filters=12
-size=3
-stride=2
-pad=1
-activation=mish
+{_conv(12, 3, "mish", stride=2)}
 
 [convolutional]
 batch_normalize=1
@@ -68,13 +56,7 @@ stride=1
 size=5
 stride=1
 
-[convolutional]
-batch_normalize=1
-filters=16
-size=3
-stride=2
-pad=1
-activation=logistic
+{_conv(16, 3, "logistic", stride=2)}
 
 [convolutional]
 filters=16
@@ -111,34 +93,16 @@ classes=3
 num=4
 """
 
-REGION = """[net]
+REGION = f"""[net]
 width=64
 height=64
 channels=3
 
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=4
-pad=1
-activation=leaky
+{_conv(8, 3, "leaky", stride=4)}
 
-[convolutional]
-batch_normalize=1
-filters=8
-size=3
-stride=4
-pad=1
-activation=leaky
+{_conv(8, 3, "leaky", stride=4)}
 
-[convolutional]
-batch_normalize=1
-filters=12
-size=3
-stride=2
-pad=1
-activation=leaky
+{_conv(12, 3, "leaky", stride=2)}
 
 [route]
 layers=1

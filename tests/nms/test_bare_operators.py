@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-from onnx.backend.test.case.node import nonmaxsuppression as onnx_vectors
 
 from tests.nms.bare_operators import OPERATORS, Pairs, custom_regular, run_node
+from tests.nms.onnx_vectors import VECTORS
 
 # TFLite's own test of NON_MAX_SUPPRESSION_V4: IoU of the first two is exactly 1/2.
 GOLDEN = np.array([[0, 0, 1, 2], [0, 0, 1, 1], [10, 10, 11, 11]], np.float32) / 16
@@ -93,22 +91,8 @@ def test_regular_suppression_loses_the_class_whose_number_is_that_of_the_threads
     assert sorted(label for _, label in found) == [k for k in range(5) if k != threads or threads == 1]
 
 
-def _vectors() -> dict[str, tuple[Any, list[Any], Any]]:
-    """ONNX's own backend tests of NonMaxSuppression: name to node, inputs and selected indices."""
-    found: dict[str, tuple[Any, list[Any], Any]] = {}
-
-    def record(node: Any, inputs: list[Any], outputs: list[Any], name: str) -> None:
-        found[name.removeprefix("test_nonmaxsuppression_")] = (node, inputs, outputs[0])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_vectors, "expect", record)
-        for name, make in vars(onnx_vectors.NonMaxSuppression).items():
-            if name.startswith("export_"):
-                make.__func__()
-    return found
-
-
-VECTORS = _vectors()
+def test_onnx_has_ten_vectors() -> None:
+    assert len(VECTORS) >= 10
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -116,4 +100,3 @@ def test_onnx_runtime_keeps_what_onnx_says(name: str) -> None:
     node, inputs, selected = VECTORS[name]
     found = run_node(node, dict(zip(node.input, inputs, strict=True)))
     np.testing.assert_array_equal(found, selected)
-    assert len(VECTORS) >= 10

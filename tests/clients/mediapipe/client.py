@@ -1,14 +1,16 @@
-"""ObjectDetector of MediaPipe Tasks: it reads the metadata, resizes, normalises and names the classes."""
+"""ObjectDetector of MediaPipe Tasks: see programs/task_detector.py."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "programs"))
 
-from program import Detect, Normalisation, as_detections, corners, run_client
+from program import Normalisation, run_client
+from task_detector import open_model
 
 
 def load(_: Normalisation) -> Any:
@@ -16,20 +18,11 @@ def load(_: Normalisation) -> Any:
     from mediapipe.tasks import python as tasks
     from mediapipe.tasks.python import vision
 
-    def open_model(path: str) -> Detect:
-        base = tasks.BaseOptions(model_asset_path=path)
-        options = vision.ObjectDetectorOptions(base_options=base, max_results=-1)
-        detector = vision.ObjectDetector.create_from_options(options)
+    def create(path: str) -> Any:
+        options = vision.ObjectDetectorOptions(base_options=tasks.BaseOptions(model_asset_path=path), max_results=-1)
+        return vision.ObjectDetector.create_from_options(options)
 
-        def detect(image_path: str) -> dict[str, Any]:
-            found = detector.detect(mediapipe.Image.create_from_file(image_path)).detections
-            boxes = [corners(detection.bounding_box) for detection in found]
-            best = [detection.categories[0] for detection in found]
-            return as_detections(boxes, [c.score for c in best], [c.category_name for c in best])
-
-        return detect
-
-    return open_model
+    return partial(open_model, create, mediapipe.Image.create_from_file)
 
 
 run_client("mediapipe", load)

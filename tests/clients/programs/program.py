@@ -90,8 +90,3 @@ def as_detections(boxes_xyxy_px: Any, scores: Any, labels: Any) -> dict[str, Any
     """Plain lists of numbers from whatever holds them."""
     boxes = [[float(v) for v in box] for box in boxes_xyxy_px]
     return {"boxes_xyxy_px": boxes, "scores": [float(s) for s in scores], "labels": list(labels)}
-
-
-def corners(box: Any) -> tuple[float, float, float, float]:
-    """A rectangle of the task libraries as x0, y0, x1, y1."""
-    return box.origin_x, box.origin_y, box.origin_x + box.width, box.origin_y + box.height

@@ -1,32 +1,26 @@
-"""ObjectDetector of the TFLite Task Library: it reads the metadata, resizes, normalises and names the classes."""
+"""ObjectDetector of the TFLite Task Library: see programs/task_detector.py."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "programs"))
 
-from program import Detect, Normalisation, as_detections, corners, run_client
+from program import Normalisation, run_client
+from task_detector import open_model
 
 
 def load(_: Normalisation) -> Any:
     from tflite_support.task import core, processor, vision
 
-    def open_model(path: str) -> Detect:
+    def create(path: str) -> Any:
         options = vision.ObjectDetectorOptions(core.BaseOptions(path, num_threads=2), processor.DetectionOptions())
-        detector = vision.ObjectDetector.create_from_options(options)
+        return vision.ObjectDetector.create_from_options(options)
 
-        def detect(image_path: str) -> dict[str, Any]:
-            found = detector.detect(vision.TensorImage.create_from_file(image_path)).detections
-            boxes = [corners(detection.bounding_box) for detection in found]
-            best = [detection.categories[0] for detection in found]
-            return as_detections(boxes, [c.score for c in best], [c.category_name for c in best])
-
-        return detect
-
-    return open_model
+    return partial(open_model, create, vision.TensorImage.create_from_file)
 
 
 run_client("tflite-support", load)
