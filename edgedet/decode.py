@@ -7,6 +7,21 @@ It has two steps. `deltas` brings every family of box codes to one form, centre-
 
 and `boxes` applies them. TFLite's own detection operator does exactly the second step, so its exporter stops after the
 first and hands over deltas and priors.
+
+Where classes are a tree (YOLO9000 paper, section 4, "Hierarchical classification"), each group of siblings has a
+softmax of its own: the probability of each class if the object is of their parent. The product down a path is p, the
+probability of the class at its end if there is an object. The paper goes down the tree, "taking the highest confidence
+path at every split until we reach some threshold" (`tree_min`, here t; Darknet's program takes 0.5). Here that walk is
+a comparison:
+
+    tree score of a leaf = p        of an inner class = min(p, 2 t - largest p of its children), 0 at least
+
+The best tree score stands at the end of the walk: a parent whose best child has more than t has itself less than t, and
+one whose children all have less has more than any of them. An object whose uppermost classes all stay below t gets the
+best of these. (From t = 0.5 on only one class of a level can have more than t, so the walk has one end; below, it can
+have several, and the most probable one wins.) So a detection's score is the path's probability times that of an object,
+less for an inner class of which one child comes near t. The walk with a cut instead would let the last digit of a
+number change a score by half: neither half precision nor another processor could repeat what was measured.
 """
 
 from __future__ import annotations
@@ -17,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedet.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from edgedet.class_tree import ROOT, ClassTree
 from edgedet.priors import cell_wh_unit, priors_cxcywh_unit
 from edgedet.spec import DetectorSpec
 
@@ -41,6 +57,7 @@ class Decoder(nn.Module):
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
         self.coding = spec.coding
+        self.tree = spec.tree
         priors = priors_cxcywh_unit(spec)
         self.register_buffer("priors_cxcywh", priors, persistent=False)
         self.register_buffer("variances", torch.tensor(spec.coding.variances), persistent=False)
@@ -80,6 +97,12 @@ class Decoder(nn.Module):
             return probabilities[..., :1] * probabilities[..., 1:]
         if self.coding.score == "obj_times_softmax":
             return torch.sigmoid(logits[..., :1]) * torch.softmax(logits[..., 1:], dim=-1)
+        if self.coding.score == "obj_times_tree":
+            return torch.sigmoid(logits[..., :1]) * tree_scores(logits[..., 1:], self.tree, self.coding.tree_min)
+        if self.coding.score == "softmax_tree":
+            uppermost = torch.softmax(logits[..., : self.tree.groups[0].stop + 1], dim=-1)
+            objectness = uppermost[..., 1:].sum(dim=-1, keepdim=True)
+            return objectness * tree_scores(logits[..., 1:], self.tree, self.coding.tree_min)
         if self.coding.score == "linear_obj_times_cls":
             cut = logits.clamp(min=0.0, max=1.0)
             return cut[..., :1] * cut[..., 1:]
@@ -88,6 +111,51 @@ class Decoder(nn.Module):
     def forward(self, raw: RawHeads) -> tuple[Tensor, Tensor]:
         """Raw heads to (boxes_xyxy_unit (B, N, 4), scores (B, N, C))."""
         return self.boxes(self.deltas(raw.box_codes)), self.scores(raw.logits)
+
+
+def tree_scores(class_logits: Tensor, tree: ClassTree, tree_min: float) -> Tensor:
+    """(..., C) logits to (..., C) scores in 0..1 of the classes of a tree, as this module's text defines them.
+
+    Slices and joins only, no gathering: every format, and the GPU delegates of phones, have these operators.
+    """
+    paths = path_probabilities(class_logits, tree)
+    best_child = {
+        parent: _largest(paths[..., start:stop], stop - start) for parent, start, stop in tree.groups if parent != ROOT
+    }
+    columns, done = [], 0
+    for inner, best in sorted(best_child.items()):
+        if inner > done:
+            columns.append(paths[..., done:inner])
+        ceiling = (2 * tree_min - best).clamp(min=0.0)
+        columns.append(torch.minimum(paths[..., inner : inner + 1], ceiling))
+        done = inner + 1
+    if done < len(tree.names):
+        columns.append(paths[..., done:])
+    return torch.cat(columns, dim=-1)
+
+
+def path_probabilities(class_logits: Tensor, tree: ClassTree) -> Tensor:
+    """(..., C) logits to (..., C): the product of the siblings' softmaxes down each class's path."""
+    groups: list[Tensor] = []
+    columns: dict[int, Tensor] = {}  # of classes that have children
+    parents = {group.parent for group in tree.groups}
+    for parent, start, stop in tree.groups:
+        group = torch.softmax(class_logits[..., start:stop], dim=-1)
+        if parent != ROOT:
+            group = columns[parent] * group
+        columns |= {k: group[..., k - start : k - start + 1] for k in range(start, stop) if k in parents}
+        groups.append(group)
+    return torch.cat(groups, dim=-1)
+
+
+def _largest(columns: Tensor, count: int) -> Tensor:
+    """(..., count) to (..., 1), by halves: the GPU delegates know the larger of two tensors, but no reduction to it."""
+    while count > 1:  # not the shape: the tracer would see operators in arithmetic on it
+        half = count // 2
+        folded = torch.maximum(columns[..., :half], columns[..., half : 2 * half])
+        columns = torch.cat((folded, columns[..., 2 * half :]), dim=-1) if count % 2 else folded
+        count -= half
+    return columns
 
 
 def encode_deltas(boxes_xyxy_unit: Tensor, priors_cxcywh: Tensor) -> Tensor:

@@ -14,14 +14,19 @@ from typing import Any, Literal, get_args
 
 import pydantic
 
+from edgedet.class_tree import ROOT, ClassTree
 from edgedet.errors import ModelFileError
 
 SCHEMA = 1
 
 Resize = Literal["stretch", "letterbox"]
 CodingKind = Literal["ssd", "yolo", "yolo_v1"]
-ScoreKind = Literal["softmax_bg0", "sigmoid", "obj_times_cls", "obj_times_softmax", "linear_obj_times_cls"]
+ScoreKind = Literal[
+    "softmax_bg0", "sigmoid", "obj_times_cls", "obj_times_softmax", "linear_obj_times_cls",
+    "obj_times_tree", "softmax_tree",
+]  # fmt: skip
 LabelsPerBox = Literal["best", "all"]
+TREE_SCORES = ("obj_times_tree", "softmax_tree")  # those whose classes are a tree
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
 
@@ -104,6 +109,10 @@ class CodingSpec:
             "obj_times_cls": sigmoid(objectness, column 0) * sigmoid(class) (YOLOv3).
             "obj_times_softmax": sigmoid(objectness, column 0) * softmax over the classes (YOLOv2).
             "linear_obj_times_cls": objectness (column 0) * class, both cut to 0..1 (YOLOv1, which has no activation).
+            "obj_times_tree": sigmoid(objectness, column 0) * score in a tree of classes (YOLO9000 paper, section 4).
+            "softmax_tree": the same with 1 - background (column 0) of a softmax over it and the uppermost classes.
+        tree_min: probability of a path down the tree of classes from which on an object is given the class at its end;
+            see edgedet.decode. 0 gives every object a leaf. Only the tree scores read it.
     """
 
     __pydantic_config__ = _STRICT
@@ -111,6 +120,7 @@ class CodingSpec:
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
     log_wh_max: float = math.log(1000.0 / 16)
     score: ScoreKind = "softmax_bg0"
+    tree_min: float = 0.5
 
     @property
     def extra_logits(self) -> int:
@@ -145,7 +155,8 @@ class NmsSpec:
 class DetectorSpec:
     """A whole detector: network, input, priors, coding, suppression and labels.
 
-    `class_names[k]` is the label of class_id k; background is never a class.
+    `class_names[k]` is the label of class_id k; background is never a class. `class_parents[k]` is the class it is a
+    kind of, -1 where it is of no other (edgedet.class_tree); empty where classes are no tree.
     """
 
     __pydantic_config__ = _STRICT
@@ -157,6 +168,12 @@ class DetectorSpec:
     nms: NmsSpec
     class_names: tuple[str, ...]
     schema: int = SCHEMA
+    class_parents: tuple[int, ...] = ()
+
+    @property
+    def tree(self) -> ClassTree:
+        """The classes as a tree; without `class_parents` all are children of its root."""
+        return ClassTree(self.class_names, self.class_parents or (ROOT,) * self.num_classes)
 
     @property
     def num_classes(self) -> int:
@@ -216,10 +233,17 @@ class DetectorSpec:
             found.append("levels is empty: the detector has no priors")
         for index, level in enumerate(self.levels):
             found += _level_problems(level, f"levels[{index}]")
-        found += _coding_problems(self.coding, self.levels)
+        found += [*_coding_problems(self.coding, self.levels), *self._tree_problems()]
         if not self.network.width > 0:
             found.append(f"network.width must be positive, not {self.network.width}")
         return found
+
+    def _tree_problems(self) -> list[str]:
+        score = self.coding.score
+        if (score in TREE_SCORES) != bool(self.class_parents):
+            need = "needs a tree of classes" if score in TREE_SCORES else "knows no tree of classes"
+            return [f"coding.score {score!r} {need}"]
+        return self.tree.problems() if self.class_parents else []
 
 
 _ADAPTER: pydantic.TypeAdapter[DetectorSpec] = pydantic.TypeAdapter(DetectorSpec)
@@ -255,6 +279,8 @@ def _coding_problems(coding: CodingSpec, levels: tuple[LevelSpec, ...]) -> list[
         found.append(f"coding.kind {coding.kind!r} needs levels whose centre is 0.5, not clipped")
     if coding.kind == "ssd" and any(level.scale_xy != 1 for level in levels):
         found.append("levels have a scale_xy, which only the YOLO codings know")
+    if not 0 <= coding.tree_min <= 1:
+        found.append(f"coding.tree_min is {coding.tree_min}, a probability is expected")
     return found
 
 

@@ -7,12 +7,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from edgedet.class_tree import tree_of
 from edgedet.levels import make_levels, make_pyramid_levels, pyramid_anchors_wh_px, ssd_anchors_wh_px, ssd_scales
 from edgedet.models import build, feature_grids_hw
 from edgedet.models.resnet import Bottleneck
-from edgedet.spec import CodingSpec, DetectorSpec, InputSpec, NetworkSpec, NmsSpec
+from edgedet.spec import CodingSpec, DetectorSpec, InputSpec, NetworkSpec, NmsSpec, ScoreKind
 
 CLASS_NAMES = ("disc", "square", "triangle")
+TREE = tree_of({"disc": None, "polygon": {"triangle": None, "quadrangle": ["square", "rectangle"]}}, "tests")
 _INPUT = InputSpec(height=96, width=128)  # not square: swapped sides show
 _TINY_YOLO_ANCHORS = [[(40, 41), (68, 84), (110, 90)], [(10, 14), (23, 27), (37, 29)]]
 
@@ -71,12 +73,19 @@ def _yolov1_spec(image: InputSpec) -> DetectorSpec:
     return DetectorSpec("yolov1", network, image, levels, coding, NmsSpec(), CLASS_NAMES)
 
 
+def _with_tree(spec: DetectorSpec, score: ScoreKind) -> DetectorSpec:
+    """The same detector for a tree of classes, inner ones included."""
+    coding = replace(spec.coding, score=score)
+    return replace(spec, name=f"{spec.name}_tree", coding=coding, class_names=TREE.names, class_parents=TREE.parents)
+
+
 # A row for each kind of network and each backbone family: tests/models fails when edgedet.models has one more.
 SPECS: dict[str, DetectorSpec] = {
     "ssdlite_mobilenet_v2": _ssdlite_spec("mobilenet_v2", 0.35, _INPUT),
-    "ssdlite_mobilenet_v3_large": _ssdlite_spec("mobilenet_v3_large", 0.35, _INPUT),
+    "ssdlite_mobilenet_v3_large_tree": _with_tree(_ssdlite_spec("mobilenet_v3_large", 0.35, _INPUT), "softmax_tree"),
     "ssdlite_mobilenet_v3_small": _ssdlite_spec("mobilenet_v3_small", 0.5, _INPUT),
     "yolov3_tiny": _tiny_yolo_spec(0.125, _INPUT),
+    "yolov3_tiny_tree": _with_tree(_tiny_yolo_spec(0.125, _INPUT), "obj_times_tree"),
     "darknet": _darknet_spec(_INPUT),
     "retinanet_resnet50": _retinanet_spec("retinanet", "resnet50", 0.125, _INPUT),
     "retinanet_lite_mobilenet_v1": _retinanet_spec("retinanet_lite", "mobilenet_v1", 0.5, _INPUT),
@@ -131,7 +140,7 @@ def _answer(model: nn.Module, spec: DetectorSpec, images: Tensor) -> None:
             continue
         layer.weight.mul_(2.5 / raw.logits.std())
         columns = layer.bias.view(-1, spec.num_logits)
-        columns[:, 0] = 7.0 if spec.coding.score == "softmax_bg0" else -3.0
+        columns[:, 0] = 7.0 if spec.coding.score in ("softmax_bg0", "softmax_tree") else -3.0
 
 
 def _answer_rarely(model: nn.Module, layer: nn.Conv2d | nn.Linear, images: Tensor) -> None:

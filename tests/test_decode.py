@@ -104,7 +104,7 @@ def test_shapes_and_finiteness_for_wild_codes(name: str) -> None:
     raw = RawHeads(torch.full((2, spec.num_priors, 4), 1e4), torch.full((2, spec.num_priors, spec.num_logits), -1e4))
     boxes, scores = Decoder(spec)(raw)
     assert boxes.shape == (2, spec.num_priors, 4)
-    assert scores.shape == (2, spec.num_priors, 3)
+    assert scores.shape == (2, spec.num_priors, spec.num_classes)
     assert torch.isfinite(boxes).all()
     assert torch.isfinite(scores).all()
 

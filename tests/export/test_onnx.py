@@ -84,7 +84,7 @@ def test_equal_input_gives_equal_bytes(file: Path, tmp_path: Path) -> None:
 
 def test_the_network_is_fused(exported: MakeExported) -> None:
     """No batch norm is left, and hard-swish is one operator, which runtimes fuse into the convolution before it."""
-    path = exported("ssdlite_mobilenet_v3_large", "onnx", "fp32").artifact.path
+    path = exported("ssdlite_mobilenet_v3_large_tree", "onnx", "fp32").artifact.path
     kinds = {node.op_type for node in onnx.load(str(path)).graph.node}
     assert "BatchNormalization" not in kinds
     assert "HardSwish" in kinds
