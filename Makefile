@@ -25,7 +25,7 @@ clients: setup
 # Tests on real data read the folder that EDGEDET_DATA names, and say "not run" without it; so do those of a client that
 # this machine cannot run, unless EDGEDET_REQUIRE_CLIENTS=1 makes that a failure.
 test: setup clients
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # Measures every client on every kind of file again; MODEL is a trained model.pt for the section about resizing.
 compatibility: setup clients

@@ -18,6 +18,10 @@ class EdgedetError(Exception):
         self.what = what
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[EdgedetError], tuple[str, str]]:
+        """Errors travel between processes; Exception's own way would forget the remedy."""
+        return type(self), (self.what, self.remedy)
+
 
 class ConfigError(EdgedetError):
     """A configuration file or an option holds something that cannot work."""

@@ -1,13 +1,20 @@
-"""Each small model exported once per format, precision and option, for every test of the run. See tests/conftest.py."""
+"""Each small model exported once per format, precision and option, for every test of the run. See tests/conftest.py.
+
+Where pytest-xdist runs the tests in several processes, they share the files: the first that wants one exports it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from filelock import FileLock
 
 from edgedet.export.artifact import Artifact
 from edgedet.export.options import ExportOptions
@@ -40,38 +47,50 @@ class Export(Protocol):
 
 
 @pytest.fixture(scope="session")
-def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that all processes of this run of the tests see."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def saved_model(shared_folder: Path) -> Callable[[str], Path]:
     """Name of a row of SPECS to its model.pt."""
-    folder, saved = tmp_path_factory.mktemp("models"), {}
 
     def save(name: str) -> Path:
-        if name not in saved:
-            saved[name] = folder / f"{name}.pt"
-            save_model(saved[name], small_model(SPECS[name]), SPECS[name])
-        return saved[name]
+        path = shared_folder / f"{name}.pt"
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                save_model(path, small_model(SPECS[name]), SPECS[name])
+        return path
 
     return save
 
 
 @pytest.fixture(scope="session")
-def exported(saved_model: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Export:
+def exported(saved_model: Callable[[str], Path], shared_folder: Path) -> Export:
     """Exports on demand; what failed once fails again without another try."""
-    folder = tmp_path_factory.mktemp("artifacts")
-    made: dict[tuple[Any, ...], Exported | Exception] = {}
 
     def export(name: str, format: str, precision: str, **options: Any) -> Exported:
-        key = (name, format, precision, *sorted(options.items()))
-        if key not in made:
-            model, chosen = saved_model(name), ExportOptions(**options)
-            try:
-                place = folder / str(len(made))  # options that no name tells apart must not share a file
-                (artifact,) = export_model(model, [format], place, precision=precision, options=chosen)
-                made[key] = Exported(artifact, model)
-            except Exception as error:
-                made[key] = error
-        found = made[key]
+        key = repr((name, format, precision, *sorted(options.items())))
+        place = shared_folder / hashlib.sha256(key.encode()).hexdigest()[:16]  # options no name tells apart: no sharing
+        model, answer = saved_model(name), place.with_suffix(".pickle")
+        with FileLock(f"{place}.lock"):
+            if not answer.exists():
+                answer.write_bytes(pickle.dumps(_export(model, format, precision, place, ExportOptions(**options))))
+        found = pickle.loads(answer.read_bytes())
         if isinstance(found, Exception):
             raise found
-        return found
+        return Exported(found, model)
 
     return export
+
+
+def _export(model: Path, format: str, precision: str, place: Path, options: ExportOptions) -> Artifact | Exception:
+    try:
+        (artifact,) = export_model(model, [format], place, precision=precision, options=options)
+    except Exception as error:
+        return error
+    return artifact
