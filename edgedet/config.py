@@ -14,6 +14,8 @@ import pydantic
 import yaml
 from pydantic import BaseModel
 
+from edgedet.class_tree import ClassTree, read_tree_file
+from edgedet.config_loss import check_loss
 from edgedet.config_schema import (
     AnchorPriors,
     AugmentConfig,
@@ -52,6 +54,7 @@ TRAINED_CODINGS = (
     ("ssd", "sigmoid"),
     ("yolo", "obj_times_cls"),
     ("yolo", "obj_times_softmax"),
+    ("yolo", "obj_times_tree"),
     ("yolo_v1", "linear_obj_times_cls"),
 )
 _UNKNOWN_FIELD = ("extra_forbidden", "unexpected_keyword_argument")  # pydantic's names of that fault
@@ -84,6 +87,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{source}: holds no fields", f"Start from a bundled one: {', '.join(bundled_names())}.")
     for override in overrides:
         _apply(values, override)
+    if isinstance(values.get("classes"), str):
+        values["classes"] = _tree_file(values["classes"], Path(path).parent)
     try:
         config = Config.model_validate(values)
     except pydantic.ValidationError as error:
@@ -96,13 +101,19 @@ def make_spec(config: Config, class_names: Sequence[str], boxes_wh_px: npt.NDArr
     """The detector that a configuration and a training set define.
 
     Args:
-        class_names: labels of the data set.
+        class_names: labels of the data set; the detector's classes, unless the configuration has a tree of them.
         boxes_wh_px: (M, 2) widths and heights of the training boxes in pixels of the network input; only priors of kind
             "fit" look at them.
 
     Raises:
-        ConfigError: the parts do not fit together.
+        ConfigError: the parts do not fit together, or a label is no class of the tree.
     """
+    tree = config.tree or ClassTree(tuple(class_names), ())
+    if unknown := [name for name in class_names if name not in tree.names]:
+        raise ConfigError(
+            f"{config.name}: the data set's label {unknown[0]!r} is no class of the tree ({', '.join(tree.names)})",
+            "Add it to `classes`, or correct the label.",
+        )
     spec = DetectorSpec(
         name=config.name,
         network=config.network,
@@ -110,7 +121,8 @@ def make_spec(config: Config, class_names: Sequence[str], boxes_wh_px: npt.NDArr
         levels=_levels(config, boxes_wh_px),
         coding=config.coding,
         nms=config.nms,
-        class_names=tuple(class_names),
+        class_names=tree.names,
+        class_parents=tree.parents,
     )
     if problems := spec.problems():
         raise ConfigError(f"{config.name}: {problems[0]}", "Change that field of the configuration.")
@@ -145,6 +157,12 @@ def _read(path: str | Path) -> tuple[str, str]:
     raise ConfigError(
         f"{file}: there is no such configuration", f"Give a YAML file or one of {', '.join(bundled_names())}."
     )
+
+
+def _tree_file(name: str, folder: Path) -> object:
+    """What the YAML file of a tree holds; its path is relative to the working directory or to the configuration."""
+    beside = folder / name
+    return read_tree_file(Path(name) if Path(name).is_file() or not beside.is_file() else beside)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -216,7 +234,11 @@ def _check(config: Config, source: str) -> None:
     except ConfigError as error:
         raise ConfigError(f"{source}: {error.what}", error.remedy) from error
     placeholder = tuple(LevelSpec((1.0, 1.0), h, w, ((1.0, 1.0),)) for h, w in grids)
-    spec = DetectorSpec(config.name, config.network, config.input, placeholder, config.coding, config.nms, ("any",))
+    tree = config.tree or ClassTree(("any",), ())
+    spec = DetectorSpec(
+        config.name, config.network, config.input, placeholder, config.coding, config.nms, tree.names,
+        class_parents=tree.parents,
+    )  # fmt: skip
     if problems := spec.problems():
         raise ConfigError(f"{source}: {problems[0]}", "Change that field.")
     if (config.coding.kind, config.coding.score) not in TRAINED_CODINGS:
@@ -224,6 +246,7 @@ def _check(config: Config, source: str) -> None:
             f"{source}: coding.score is {config.coding.score!r} under coding.kind {config.coding.kind!r}",
             f"Training knows {', '.join(f'{k} with {s}' for k, s in TRAINED_CODINGS)}.",
         )
+    check_loss(config.coding, config.loss, source)
 
 
 def _levels(config: Config, boxes_wh_px: npt.NDArray[np.float32]) -> tuple[LevelSpec, ...]:

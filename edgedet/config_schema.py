@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from edgedet.class_tree import ClassTree, tree_of
 from edgedet.spec import CodingSpec, InputSpec, NetworkSpec, NmsSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -132,6 +133,17 @@ class LossConfig(_Part):
     """Assignment and loss. The coding says which loss it is, and each loss reads the fields that concern it.
 
     Attributes:
+        matching: which priors shall find which objects. "own": the rule of the coding's paper. "ssd": each object's
+            best prior, and every prior with IoU >= iou_match (SSD paper, section 2.2). "retinanet": the same, with a
+            band from iou_background to iou_match that is left alone (RetinaNet paper, section 4). "yolo": one prior,
+            the anchor of the best shape in the cell of the object's centre; other predictions with IoU > iou_ignore
+            are left alone (YOLOv3 paper, section 2.1). YOLO's codings know their own rule only.
+        box: what the error of a box is. "own": of its codes, as the coding's paper has it (smooth L1 for SSD and
+            RetinaNet, YOLO's squares and cross-entropies). Of the decoded box: "giou" (Rezatofighi et al. 2019,
+            algorithm 1), "diou" and "ciou" (Zheng et al. 2020, equations 7 and 10).
+        iou_objectness: how far the objectness of a matched prior learns the IoU of its predicted box with its object
+            in place of 1: 0 not at all, 1 entirely; null for the paper's own, which is 0 for YOLOv3 and 1 for YOLOv1
+            (paper, section 2) and YOLOv2 (Darknet's rescore).
         iou_match: a prior is positive for the object it overlaps best when IoU >= this (SSD paper, section 2.2).
         iou_background: RetinaNet's priors from this IoU up to `iou_match` are neither (RetinaNet paper, section 4).
         focal_alpha, focal_gamma: of the focal loss (same paper, section 3.2).
@@ -144,6 +156,9 @@ class LossConfig(_Part):
             YOLOv2 (YOLOv1 paper, equation 3; Darknet's object_scale and noobject_scale).
     """
 
+    matching: Literal["own", "ssd", "retinanet", "yolo"] = "own"
+    box: Literal["own", "giou", "diou", "ciou"] = "own"
+    iou_objectness: Share | None = None
     iou_match: Share = 0.5
     iou_background: Share = 0.4
     focal_alpha: Share = 0.25
@@ -156,6 +171,14 @@ class LossConfig(_Part):
     class_weight: PositiveFloat = 1.0
     object_weight: PositiveFloat = 1.0
     no_object_weight: PositiveFloat = 1.0
+
+
+class PartFactors(_Part):
+    """A number for each part of a network (edgedet.training.parts): pretrained parts learn slower than new ones."""
+
+    backbone: PositiveFloat = 1.0
+    neck: PositiveFloat = 1.0
+    head: PositiveFloat = 1.0
 
 
 class TrainingConfig(_Part):
@@ -171,7 +194,21 @@ class TrainingConfig(_Part):
         warmup_steps: steps of linear warm-up; then a cosine down to `lr_end` times the peak.
         clip_grad_norm: gradients are scaled down to this norm; 0 leaves them.
         ema_decay: of the weights that are evaluated and saved; it warms up as (1 + n) / (10 + n). 0 switches it off.
-        precision: "32", "bf16", or "auto": bf16 where the device computes it natively.
+        accumulate: batches whose gradients are put together before a step. The gradient is that of one batch of
+            `accumulate` times as many images but for batch norm, which sees `batch_size` of them.
+        lr_factor: times `lr`, for each part of the network.
+        freeze: "backbone" keeps the backbone's weights and statistics as `--init` gave them, for `freeze_epochs`
+            epochs or, where that is null, for good.
+        batch_norm: "train" takes statistics from each process's own batch; "sync" from the batches of all processes;
+            "frozen" keeps those of the backbone as `--init` gave them, for batches too small to have any.
+        precision: "32", "bf16", "fp16" (CUDA only; with loss scaling), or "auto": bf16 where the device computes it
+            natively.
+        deterministic: torch's deterministic algorithms only, so that two runs on one machine give equal bits on GPUs
+            too; slower there.
+        keep: which epoch's weights model.pt holds: the "last", or the "best" by `monitor` of those validated.
+        monitor: metric of the validation split that says which epoch is better.
+        patience: stop after so many validations without a gain of more than `min_delta`; null never stops. A run
+            with a patience keeps the best.
         fast_kernels: on CPU, compute the same gradients by faster ways (edgedet.training.fast_cpu).
         seed: of weights, order and augmentation.
         workers: loader processes; 0 loads in the main process.
@@ -195,7 +232,17 @@ class TrainingConfig(_Part):
     lr_end: Share = 0.01
     clip_grad_norm: NonNegativeFloat = 10.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    accumulate: PositiveInt = 1
+    lr_factor: PartFactors = PartFactors()
+    freeze: Literal["nothing", "backbone"] = "nothing"
+    freeze_epochs: PositiveInt | None = None
+    batch_norm: Literal["train", "frozen", "sync"] = "train"
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    deterministic: bool = False
+    keep: Literal["last", "best"] = "last"
+    monitor: Literal["coco_ap", "coco_ap50", "coco_ap75", "voc07_map", "voc10_map"] = "coco_ap"
+    patience: PositiveInt | None = None
+    min_delta: Share = 0.0
     fast_kernels: bool = True
     seed: NonNegativeInt = 0
     workers: NonNegativeInt = 1
@@ -211,6 +258,27 @@ class TrainingConfig(_Part):
         if (self.epochs is None) == (self.minutes is None):
             raise ValueError("give exactly one of epochs and minutes")
         return self
+
+    @pydantic.model_validator(mode="after")
+    def _no_contradiction(self) -> TrainingConfig:
+        validates = bool(self.val_split) and self.eval_every > 0
+        if self.keeps_best and not validates:
+            raise ValueError("keep best and patience need validations: give val_split, and eval_every 1 or more")
+        if self.min_delta and self.patience is None:
+            raise ValueError("min_delta belongs to patience: give both or none")
+        if self.freeze_epochs and self.freeze == "nothing":
+            raise ValueError("freeze_epochs says how long: give freeze too, or leave freeze_epochs out")
+        if self.freeze_epochs and self.epochs and self.freeze_epochs >= self.epochs:
+            raise ValueError("freeze_epochs reaches the last epoch: leave it out to freeze for good")
+        if self.freeze == "backbone" and self.lr_factor.backbone != 1 and self.freeze_epochs is None:
+            raise ValueError("a backbone that is frozen for good has no learning rate: leave lr_factor.backbone out")
+        if self.deterministic and self.minutes:
+            raise ValueError("a run by the clock never repeats: with deterministic give epochs instead of minutes")
+        return self
+
+    @property
+    def keeps_best(self) -> bool:
+        return self.keep == "best" or self.patience is not None
 
 
 class AugmentConfig(_Part):
@@ -239,7 +307,12 @@ class AugmentConfig(_Part):
 
 
 class Config(_Part):
-    """Everything about a training run but the data and the folder it writes to."""
+    """Everything about a training run but the data and the folder it writes to.
+
+    Attributes:
+        classes: the tree of classes, as nested names or the path of a YAML file of them (edgedet.class_tree); null for
+            the data set's own classes, which are no tree. Every label of the data set must be one of its classes.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     network: NetworkSpec
@@ -247,14 +320,20 @@ class Config(_Part):
     priors: Priors
     coding: CodingSpec
     nms: NmsSpec = NmsSpec()
+    classes: Any = None
     loss: LossConfig = LossConfig()
     training: TrainingConfig
     augment: AugmentConfig = AugmentConfig()
 
+    @property
+    def tree(self) -> ClassTree | None:
+        """`classes`, where it is given."""
+        return None if self.classes is None else tree_of(self.classes, f"{self.name}: classes")
+
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of all fields that change what a run computes."""
         value = self.model_dump(mode="json")
-        for name in ("workers", "cache_mb", "eval_every", "val_split"):
+        for name in ("workers", "cache_mb", "eval_every", "val_split", "keep", "monitor", "patience", "min_delta"):
             del value["training"][name]
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

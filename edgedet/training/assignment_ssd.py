@@ -1,16 +1,18 @@
-"""Which priors shall find which objects: the matching of the SSD paper, section 2.2."""
+"""Which priors shall find which objects: the matching of the SSD paper, section 2.2, and of RetinaNet, section 4."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from edgedet.boxes import box_area, cxcywh_to_xyxy, iou_matrix
+from edgedet.boxes import cxcywh_to_xyxy, iou_matrix
+from edgedet.config import LossConfig
+from edgedet.priors import priors_cxcywh_unit
+from edgedet.spec import DetectorSpec
+from edgedet.training.assignment import COVERED, Matches, covered_share
 from edgedet.training.targets import Targets
-
-_COVERED = 0.5  # share of a prior that must lie in an ignored object for the prior to be left alone
 
 
 class SsdAssignment(NamedTuple):
@@ -20,6 +22,34 @@ class SsdAssignment(NamedTuple):
 
     object: Tensor
     left_alone: Tensor
+
+
+class SsdMatcher(nn.Module):
+    """Best prior first, then IoU >= iou_match; what a network predicts plays no part (SSD paper, section 2.2)."""
+
+    priors_cxcywh: Tensor
+    iou_background: float | None = None
+
+    def __init__(self, spec: DetectorSpec, config: LossConfig) -> None:
+        super().__init__()
+        self.iou_match = config.iou_match
+        self.register_buffer("priors_cxcywh", priors_cxcywh_unit(spec), persistent=False)
+
+    def forward(self, targets: Targets, predicted_xyxy: Tensor) -> Matches:
+        found = assign(targets, self.priors_cxcywh, self.iou_match, self.iou_background)
+        image, prior = torch.nonzero(found.object >= 0, as_tuple=True)
+        return Matches(image, found.object[image, prior], prior, found.left_alone)
+
+
+class RetinaNetMatcher(SsdMatcher):
+    """SSD's rule with a band from iou_background to iou_match that is left alone (RetinaNet paper, section 4).
+
+    As in SSD, and as in "low-quality matches" of the reference code, each object keeps its best prior.
+    """
+
+    def __init__(self, spec: DetectorSpec, config: LossConfig) -> None:
+        super().__init__(spec, config)
+        self.iou_background = config.iou_background
 
 
 def assign(
@@ -93,13 +123,5 @@ def _covered(targets: Targets, priors_xyxy: Tensor) -> Tensor:
     result = torch.zeros(batch, len(priors_xyxy), dtype=torch.bool, device=priors_xyxy.device)
     for image in torch.nonzero(targets.left_alone.any(dim=1)).flatten().tolist():
         boxes = targets.boxes_xyxy_unit[image][targets.left_alone[image]]
-        result[image] = (covered_share(priors_xyxy, boxes) >= _COVERED).any(dim=1)
+        result[image] = (covered_share(priors_xyxy, boxes) >= COVERED).any(dim=1)
     return result
-
-
-def covered_share(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    """(M, 4) and (N, 4) to (M, N): intersection over the area of a, as COCO measures overlap with a crowd."""
-    low = torch.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
-    high = torch.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
-    sides = (high - low).clamp(min=0)
-    return sides[..., 0] * sides[..., 1] / box_area(a_xyxy)[:, None].clamp(min=torch.finfo(a_xyxy.dtype).tiny)

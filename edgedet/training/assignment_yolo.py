@@ -7,7 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from edgedet.config import LossConfig
 from edgedet.spec import DetectorSpec
+from edgedet.training.assignment import Matches, good_predictions
 from edgedet.training.targets import Targets
 
 
@@ -17,6 +19,21 @@ class YoloAssignment(NamedTuple):
     image: Tensor
     object: Tensor
     prior: Tensor
+
+
+class YoloMatcher(nn.Module):
+    """YoloAssigner's priors; all others whose prediction has IoU > iou_ignore with any object are left alone."""
+
+    def __init__(self, spec: DetectorSpec, config: LossConfig) -> None:
+        super().__init__()
+        self.assigner = YoloAssigner(spec)
+        self.iou_ignore = config.iou_ignore
+
+    def forward(self, targets: Targets, predicted_xyxy: Tensor) -> Matches:
+        found: YoloAssignment = self.assigner(targets)
+        left_alone = good_predictions(predicted_xyxy, targets, self.iou_ignore)
+        left_alone[found.image, found.prior] = False
+        return Matches(*found, left_alone)
 
 
 class YoloAssigner(nn.Module):

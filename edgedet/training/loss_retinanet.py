@@ -1,48 +1,25 @@
-"""The loss of the RetinaNet paper: focal loss on all priors but those of the ignore band, smooth L1 on box codes."""
+"""The loss of the RetinaNet paper: focal loss on all priors but those that are left alone, smooth L1 on box codes."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from edgedet.config import LossConfig
-from edgedet.decode import RawHeads, encode_deltas
-from edgedet.priors import priors_cxcywh_unit
-from edgedet.spec import DetectorSpec
-from edgedet.training.assignment_ssd import assign
+from edgedet.training.assignment import Matches
+from edgedet.training.loss_box import smooth_l1
+from edgedet.training.loss_prior import PriorLoss
 from edgedet.training.targets import Targets
 
 
-class RetinaNetLoss(nn.Module):
-    """RawHeads and Targets to {"class": ..., "box": ...}, each a sum over the batch per positive prior."""
+class RetinaNetLoss(PriorLoss):
+    """Parts "box" and "class"."""
 
-    priors_cxcywh: Tensor
-    variances: Tensor
+    def code_losses(self, codes: Tensor, boxes_xyxy: Tensor, prior: Tensor) -> Tensor:
+        return smooth_l1(codes, boxes_xyxy, prior, self.decoder, self.config.smooth_l1_beta)
 
-    def __init__(self, spec: DetectorSpec, config: LossConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.register_buffer("priors_cxcywh", priors_cxcywh_unit(spec), persistent=False)
-        self.register_buffer("variances", torch.tensor(spec.coding.variances), persistent=False)
-
-    def forward(self, raw: RawHeads, targets: Targets) -> dict[str, Tensor]:
-        config = self.config
-        matched = assign(targets, self.priors_cxcywh, config.iou_match, config.iou_background)
-        image, prior = torch.nonzero(matched.object >= 0, as_tuple=True)
-        normaliser = max(1, len(image))
-        object_ = matched.object[image, prior]
-        logits = raw.logits.float()
+    def score_losses(self, logits: Tensor, targets: Targets, found: Matches, iou: Tensor) -> dict[str, Tensor]:
         wanted = torch.zeros_like(logits)
-        wanted[image, prior, targets.class_ids[image, object_]] = 1
-        losses = sigmoid_focal_loss(logits, wanted, alpha=config.focal_alpha, gamma=config.focal_gamma)
-        class_loss = (losses.sum(dim=2) * ~matched.left_alone).sum()
-        codes = encode_deltas(targets.boxes_xyxy_unit[image, object_], self.priors_cxcywh[prior]) / self.variances
-        box_loss = F.smooth_l1_loss(
-            raw.box_codes.float()[image, prior], codes, reduction="sum", beta=config.smooth_l1_beta
-        )
-        return {
-            "class": config.class_weight * class_loss / normaliser,
-            "box": config.box_weight * box_loss / normaliser,
-        }
+        wanted[found.image, found.prior, targets.class_ids[found.image, found.object]] = 1
+        losses = sigmoid_focal_loss(logits, wanted, alpha=self.config.focal_alpha, gamma=self.config.focal_gamma)
+        return {"class": self.config.class_weight * (losses.sum(dim=2) * ~found.left_alone).sum()}

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import nn
-
 from edgedet.config import LossConfig
 from edgedet.spec import DetectorSpec
+from edgedet.training.loss_prior import PriorLoss
 from edgedet.training.loss_retinanet import RetinaNetLoss
 from edgedet.training.loss_ssd import SsdLoss
 from edgedet.training.loss_yolo import YoloLoss
 from edgedet.training.loss_yolo_squared import YoloV1Loss, YoloV2Loss
 
-# (CodingSpec.kind, CodingSpec.score) -> module: (RawHeads, Targets) -> {part: scalar}, whose sum is minimised.
-LOSSES: dict[tuple[str, str], Callable[[DetectorSpec, LossConfig], nn.Module]] = {
+# (CodingSpec.kind, CodingSpec.score) -> the loss: (RawHeads, Targets) -> {part: scalar}, whose sum is minimised.
+LOSSES: dict[tuple[str, str], type[PriorLoss]] = {
     ("ssd", "softmax_bg0"): SsdLoss,
     ("ssd", "sigmoid"): RetinaNetLoss,
     ("yolo", "obj_times_cls"): YoloLoss,
     ("yolo", "obj_times_softmax"): YoloV2Loss,
     ("yolo_v1", "linear_obj_times_cls"): YoloV1Loss,
 }
+
+
+def make_loss(spec: DetectorSpec, config: LossConfig) -> PriorLoss:
+    """The loss of a detector's coding."""
+    return LOSSES[spec.coding.kind, spec.coding.score](spec, config)

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgedet.boxes import cxcywh_to_xyxy, iou_matrix, xyxy_to_cxcywh
-from edgedet.training.assignment_ssd import assign, covered_share
+from edgedet.training.assignment import covered_share
+from edgedet.training.assignment_ssd import assign
 from tests.training.helpers import objects, targets
 
 # Top left quarter, bottom right quarter, everything, the middle.

@@ -22,6 +22,7 @@ SPEC = DetectorSpec(
     ("a", "b"),
 )  # fmt: skip
 LOSS = RetinaNetLoss(SPEC, LossConfig())
+PRIORS = LOSS.decoder.priors_cxcywh
 
 
 def shifted(share: float) -> list[float]:
@@ -32,14 +33,14 @@ def shifted(share: float) -> list[float]:
 def test_the_ignore_band() -> None:
     # Object 1 covers 45 % of prior 1 and no other prior.
     image = targets(objects([[0.0, 0.0, 0.5, 0.5], [0.5, 0.0, 1.0, 0.225]]))
-    found = assign(image, LOSS.priors_cxcywh, 0.5, 0.4)
+    found = assign(image, PRIORS, 0.5, 0.4)
     assert found.object.tolist() == [[0, 1, -1, -1]], "each object keeps its best prior, however small the IoU"
     wide = targets(objects([[0.0, 0.5, 1.0, 0.95]]))
-    found = assign(wide, LOSS.priors_cxcywh, 0.5, 0.4)
+    found = assign(wide, PRIORS, 0.5, 0.4)
     # Each lower prior: intersection .5 * .45, union .45 + .25 - .225, IoU .474. One is the best, the other in the band.
     assert found.object.tolist() == [[-1, -1, 0, -1]]
     assert found.left_alone.tolist() == [[False, False, False, True]]
-    assert not assign(wide, LOSS.priors_cxcywh, 0.5).left_alone.any(), "SSD has no band"
+    assert not assign(wide, PRIORS, 0.5).left_alone.any(), "SSD has no band"
 
 
 def test_focal_loss_by_hand() -> None:

@@ -12,6 +12,7 @@ from edgedet.config import TRAINED_CODINGS, LossConfig
 from edgedet.decode import RawHeads
 from edgedet.levels import make_levels
 from edgedet.spec import CodingSpec, DetectorSpec, InputSpec, NetworkSpec, NmsSpec
+from edgedet.training.assignment_yolo_v1 import YoloV1Matcher
 from edgedet.training.loss_yolo_squared import YoloV1Loss, YoloV2Loss
 from edgedet.training.losses import LOSSES
 from tests.training.helpers import objects, targets
@@ -82,9 +83,8 @@ def test_v1_equation_3() -> None:
 
 
 def test_v1_a_cell_has_one_object() -> None:
-    loss = YoloV1Loss(V1, LossConfig())
     image = targets(objects([[0.0, 0.0, 0.4, 0.4], [0.1, 0.1, 0.3, 0.3], [0.6, 0.0, 1.0, 0.4]]))
-    found = loss.responsible(torch.full((1, 8, 4), 0.5), image)
+    found = YoloV1Matcher(V1, LossConfig())(image, torch.zeros(1, 8, 4))
     assert found.object.tolist() == [0, 2]
     assert (found.prior // 2).tolist() == [0, 1]
 

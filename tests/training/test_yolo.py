@@ -10,7 +10,8 @@ import torch
 from edgedet.config import LossConfig
 from edgedet.decode import Decoder, RawHeads
 from edgedet.training.assignment_yolo import YoloAssigner, shape_iou
-from edgedet.training.loss_yolo import YoloLoss, box_targets
+from edgedet.training.loss_box import box_targets
+from edgedet.training.loss_yolo import YoloLoss
 from tests.small_models import small_spec
 from tests.training.helpers import objects, targets
 
