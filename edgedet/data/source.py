@@ -7,6 +7,7 @@ The YAML file (YOLO's data.yaml is one of these):
     names: [cat, dog]          # class order, as a list or as {0: cat, 1: dog}; needed for yolo, optional for the others
     train: {annotations: train.json, images: pictures/train}
     val: {annotations: val.json, images: pictures/val}
+    image_labels: classified   # pictures of which only the class is known, <label>/<picture>
 
 A split is {annotations, images}, or one path or a list of paths: the split's own place, in its format's sense (voc: the
 list of names; yolo: folders of pictures or lists of them; coco and csv: the annotation file). Without any split the
@@ -52,12 +53,14 @@ class Source:
         root: folder of the data set.
         places: split to its place; may lack splits.
         class_names: labels in order, where the user or the format's own file gives them.
+        image_labels: folder of pictures of which only the class is known.
     """
 
     given: Path
     root: Path
     places: Mapping[str, Place] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
+    image_labels: Path | None = None
 
 
 class _PlaceForm(pydantic.BaseModel):
@@ -79,6 +82,7 @@ class DataForm(pydantic.BaseModel):
     val: _Split = None
     trainval: _Split = None
     test: _Split = None
+    image_labels: Path | None = None
 
 
 def read_form(file: Path) -> DataForm:
@@ -108,7 +112,8 @@ def source_of_form(file: Path, form: DataForm) -> Source:
     """
     root = file.parent / form.path
     places = {s: _place(root, getattr(form, s)) for s in SPLITS if getattr(form, s) is not None}
-    return Source(file, root, places, _names(file, form.names))
+    labelled = None if form.image_labels is None else root / form.image_labels
+    return Source(file, root, places, _names(file, form.names), labelled)
 
 
 def _text_names(value: dict[str, Any]) -> dict[str, Any]:

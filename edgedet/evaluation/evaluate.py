@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edgedet.data.classes import with_classes
 from edgedet.data.image import load_image
 from edgedet.data.types import Dataset
 from edgedet.errors import DataError, EdgedetError
@@ -52,6 +53,7 @@ class Source:
         artifact: the file that was run; runtime: what ran it, with version; precision: "fp32", "fp16", ...
         score_min: the file's own score threshold; accuracy depends on it. None where it is not known.
         class_names: the detector's labels; None where they are the data set's.
+        tree: whether they are a tree, of which a data set need not know every class.
     """
 
     artifact: str = ""
@@ -59,6 +61,7 @@ class Source:
     precision: str = ""
     score_min: float | None = None
     class_names: tuple[str, ...] | None = None
+    tree: bool = False
 
     @staticmethod
     def of(detector: Detector) -> Source:
@@ -66,7 +69,8 @@ class Source:
         kind = type(detector).__name__
         path, runtime = getattr(detector, "path", kind), getattr(detector, "runtime", kind)
         precision = getattr(detector, "precision", "")
-        return Source(str(path), runtime, precision, detector.spec.nms.score_min, detector.spec.class_names)
+        spec = detector.spec
+        return Source(str(path), runtime, precision, spec.nms.score_min, spec.class_names, bool(spec.class_parents))
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,10 @@ def evaluate(detector: Detector, dataset: Dataset, max_images: int | None = None
 
     Args:
         detector: a Runner, or any callable image -> Detections with a `spec`.
-        dataset: its class names must be the detector's, in any order.
+        dataset: its class names must be the detector's, in any order. Where these are a tree, they must be some of its
+            classes, and each detection counts for the class that it names: one of "dog" is right for an object
+            labelled "dog", and wrong for one labelled "husky", although a husky is a dog. Classes without any object,
+            such as inner ones of a data set that labels leaves, do not enter the means.
         max_images: evaluate this many images, spread evenly over the split; None for all.
         progress: show a bar on stderr.
 
@@ -126,7 +133,8 @@ def evaluate(detector: Detector, dataset: Dataset, max_images: int | None = None
         DataError: classes differ, the split is empty, an image is unreadable.
     """
     start = time.perf_counter()
-    source, part = Source.of(detector), _subset(dataset, max_images)
+    source = Source.of(detector)
+    part = _in_tree(_subset(dataset, max_images), source)
     _dataset_class_ids(part, source)  # refuse before an hour of inference, not after
     samples = track(part.samples, f"evaluate {source.artifact}") if progress else part.samples
     detections = [detector(load_image(sample.image_path)) for sample in samples]
@@ -151,6 +159,7 @@ def evaluate_detections(
     if len(detections) != len(dataset):
         raise ValueError(f"{len(detections)} entries of detections for {len(dataset)} images")
     start, source = time.perf_counter(), source or Source()
+    dataset = _in_tree(dataset, source)
     class_ids = _dataset_class_ids(dataset, source)
     _refuse_nan(dataset, detections, source)
     objects, found = object_table(dataset), detection_table(detections, class_ids)
@@ -190,6 +199,11 @@ def _subset(dataset: Dataset, max_images: int | None) -> Dataset:
         return dataset
     chosen = np.linspace(0, len(dataset) - 1, max_images).round().astype(int)
     return replace(dataset, samples=tuple(dataset.samples[i] for i in chosen))
+
+
+def _in_tree(dataset: Dataset, source: Source) -> Dataset:
+    """The data set with all classes of a detector's tree, of which it may label some only."""
+    return with_classes(dataset, source.class_names) if source.tree and source.class_names else dataset
 
 
 def _dataset_class_ids(dataset: Dataset, source: Source) -> IntArray:

@@ -10,6 +10,16 @@ import torch
 from torch import Tensor
 
 PADDING = -1
+_FIRST_IMAGE_LABEL = -2
+
+
+def image_labels_of(class_ids: Tensor) -> Tensor:
+    """Class ids of objects to those of labels that say what an image shows, but not where; and back.
+
+    They are numbers below PADDING, so that they go through augmentation and padding as objects do, with the whole
+    image for a box, and no assignment takes them for objects.
+    """
+    return _FIRST_IMAGE_LABEL - class_ids
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,8 @@ class Objects:
 class Targets(NamedTuple):
     """Objects of a batch; M is the largest number in one image.
 
-    boxes_xyxy_unit (B, M, 4) in 0..1 of the network input; class_ids (B, M), PADDING where there is no object;
-    ignored (B, M) bool.
+    boxes_xyxy_unit (B, M, 4) in 0..1 of the network input; class_ids (B, M), PADDING where there is no object, below it
+    what `image_labels_of` gives; ignored (B, M) bool.
     """
 
     boxes_xyxy_unit: Tensor
@@ -45,12 +55,21 @@ class Targets(NamedTuple):
     @property
     def trained_on(self) -> Tensor:
         """(B, M) bool: an object that the detector shall find."""
-        return (self.class_ids != PADDING) & ~self.ignored
+        return (self.class_ids > PADDING) & ~self.ignored
 
     @property
     def left_alone(self) -> Tensor:
         """(B, M) bool: an object that is neither required nor wrong to find."""
-        return (self.class_ids != PADDING) & self.ignored
+        return (self.class_ids > PADDING) & self.ignored
+
+    @property
+    def image_labels(self) -> Tensor:
+        """(B, M) class that the image shows somewhere, PADDING where the entry is no such label."""
+        return torch.where(self.class_ids < PADDING, image_labels_of(self.class_ids), PADDING)
+
+    def of_images(self, kept: Tensor) -> Targets:
+        """The rows of a (B,) mask."""
+        return Targets(*(column[kept] for column in self))
 
     def to(self, device: torch.device) -> Targets:
         return Targets(*(column.to(device, non_blocking=True) for column in self))

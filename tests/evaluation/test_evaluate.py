@@ -66,6 +66,24 @@ def test_classes_agree_by_name_whatever_their_order(pictures: Dataset) -> None:
     assert evaluate(Oracle(answers, turned), pictures, progress=False).metrics["coco_ap"] == pytest.approx(1.0)
 
 
+def test_a_tree_may_have_classes_that_the_data_set_does_not_label(pictures: Dataset) -> None:
+    """polygon stands above square and triangle: a detection of it counts for itself only, and enters no mean."""
+    names, parents = ("polygon", "disc", "square", "triangle"), (-1, -1, 0, 0)
+    ids = np.array([1, 2, 3])
+    answers = [replace(d, class_ids=ids[d.class_ids]) for d in perfect(pictures)]
+    answers[1] = replace(answers[1], class_ids=np.array([0]))  # one square of four is called a polygon
+    oracle = Oracle(answers, names)
+    oracle.spec = replace(oracle.spec, class_parents=parents, coding=replace(oracle.spec.coding, score="softmax_tree"))
+    result = evaluate(oracle, pictures, progress=False)
+    assert result.dataset.class_names == names
+    assert result.per_class["square"]["voc10_ap"] == pytest.approx(3 / 4)
+    assert result.metrics["voc10_map"] == pytest.approx((1 + 3 / 4 + 1) / 3)
+    assert np.isnan(result.per_class["polygon"]["coco_ap"])
+    assert result.per_class["polygon"]["detections"] == 1
+    again = evaluate_detections(pictures, answers, result.source)
+    assert again.metrics == pytest.approx(result.metrics, nan_ok=True)
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [
