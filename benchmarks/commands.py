@@ -1,4 +1,4 @@
-"""`edgedet bench`, `edgedet report` and `edgedet demo`: thin functions over the Python API of this package."""
+"""`edgedet report` and `edgedet demo`, and where all commands of this package are registered."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from edgedet.benchmarks.commands_bench import bench_command
 
-    from edgedet.benchmarks.latency import Latency, NotRun
+if TYPE_CHECKING:
     from edgedet.benchmarks.report_entries import ReportEntry
 
 _IN_TERMINAL = ("File", "Size MB", "COCO AP", "AP50", "Change", "Parity", "p50 ms")  # fit 80 columns
@@ -22,49 +21,6 @@ def register(app: typer.Typer) -> None:
     app.command("bench")(bench_command)
     app.command("report")(report_command)
     app.command("demo")(demo_command)
-
-
-def bench_command(
-    models: list[Path] = typer.Argument(..., metavar="MODEL...", help=".pt, .onnx, .tflite or .mlpackage files."),
-    threads: int | None = typer.Option(None, "--threads", min=1, help="CPU threads; default: the runtime's choice."),
-    data: Path | None = typer.Option(None, "--data", help="Data set whose pictures are shown to the models."),
-    split: str = typer.Option("test", "--split", help="Split of --data: train, val, trainval or test."),
-    images: Path | None = typer.Option(None, "--images", metavar="FOLDER", help="Or a folder of pictures."),
-    seconds: float = typer.Option(3.0, "--seconds", min=0.1, help="Length of the steady phase of each file."),
-    json: Path | None = typer.Option(None, "--json", metavar="FILE", help="Also write all samples as JSON."),
-) -> None:
-    """Time model files on this host: load, first image, and steady state with p50, p90 and p99.
-
-    Each file runs in a process of its own, batch 1; pre, file and post are medians of resizing, of the file itself
-    (with decoding and NMS) and of bringing boxes back to the picture. Without --data or --images, generated pictures
-    are shown. A file that could not be timed reads "not run" with the reason, and the exit code is 1.
-
-    \b
-    Example:
-      edgedet bench run/model.onnx run/model.tflite --threads 1 --data my_photos --json latency.json
-    """
-    from rich.console import Console
-
-    from edgedet.benchmarks.harness import Budget, find_images, measure_each
-    from edgedet.benchmarks.latency import NotRun, results_json
-    from edgedet.data import read_dataset
-    from edgedet.errors import ConfigError
-    from edgedet.files import write_json
-
-    if data is not None and images is not None:
-        raise ConfigError("--data and --images are both given", "Leave one of them out.")
-    pictures = [sample.image_path for sample in read_dataset(data, split).samples] if data else []
-    if images is not None:
-        pictures = find_images(images)
-    results = measure_each(models, pictures, threads, Budget(seconds=seconds))
-    if json is not None:
-        write_json(json, results_json(results))
-    console = Console()
-    console.print(_bench_table(results))
-    for line in _bench_remarks(results):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if any(isinstance(result, NotRun) for result in results):
-        raise typer.Exit(1)
 
 
 def report_command(
@@ -147,64 +103,3 @@ def _finish(entries: Sequence[ReportEntry], failed: Sequence[str], places: dict[
         console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
-
-
-def _bench_table(results: Sequence[Latency | NotRun]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from edgedet.benchmarks.latency import NotRun
-
-    table = Table(
-        title="Latency on this host, batch 1, milliseconds", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
-    for k, name in enumerate(("file", "load", "first", "p50", "p90", "p99", "pre", "file", "post")):
-        table.add_column(name, justify="right" if k else "left", no_wrap=True)
-    for result in results:
-        name = Path(result.artifact).name
-        if isinstance(result, NotRun):
-            table.add_row(name, "[yellow]not run[/]")
-        else:
-            table.add_row(name if result.is_device_latency else f"{name} †", *_bench_cells(result))
-    return table
-
-
-def _bench_cells(result: Latency) -> list[str]:
-    """Load, first, percentiles of the whole, medians of the stages."""
-    steady = result.steady
-    medians = {name: stage.p50_ms for name, stage in result.stages.items()}
-    stages = (medians.get(name) for name in ("preprocess", "inference", "postprocess"))
-    numbers = (result.load_ms, result.first_ms, steady.p50_ms, steady.p90_ms, steady.p99_ms, *stages)
-    return ["-" if number is None else f"{number:.1f}" for number in numbers]
-
-
-def _bench_remarks(results: Sequence[Latency | NotRun]) -> list[str]:
-    """What ran each file or why none did, and what a reader must know to trust the numbers."""
-    from edgedet.benchmarks.latency import NotRun
-
-    lines = []
-    for result in results:
-        name = Path(result.artifact).name
-        if isinstance(result, NotRun):
-            lines.append(f"{name}: not run: {result.reason}")
-            continue
-        remark = "" if result.is_device_latency else " † not a device latency"
-        size = f"{result.file_bytes / 1e6:.2f} MB, {len(result.steady.samples_ms)} runs"
-        lines.append(f"{name}: {result.precision}, {size}, {result.runtime}{remark}")
-    measured = [result for result in results if not isinstance(result, NotRun)]
-    return lines + (_host_remarks(measured) if measured else [])
-
-
-def _host_remarks(measured: Sequence[Latency]) -> list[str]:
-    host, images = measured[0].environment, measured[0].images
-    threads = f"threads: {host.threads}" if host.threads else "threads: each runtime's own default"
-    lines = [
-        f"{host.device.cpu}, {host.usable_cores} cores, {threads}, {host.device.os}",
-        f"{len(images.sizes_wh_px)} {images.source} pictures; scores from {measured[0].score_min:g} on enter NMS",
-    ]
-    if any(result.environment.busy for result in measured):
-        busy = max(result.environment.other_cores_busy or 0.0 for result in measured)
-        lines.append(
-            f"Other work kept up to {busy:.1f} cores busy: expect noise, and measure again when the host is idle."
-        )
-    return lines

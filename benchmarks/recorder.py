@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgedet.benchmarks.noise import Counters
+from edgedet.benchmarks.noise import Counters, CounterWatch
 from edgedet.benchmarks.request import EARLY_STOPPING_QUERIES, Budget, Rate, Request, Steady, seconds_of
 from edgedet.runner import StageTimes
 
 Image = TypeVar("Image")
+_CLOCK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Times of runs in a row, when each began (seconds since the first), and what the system counted meanwhile."""
+    """Times of runs in a row, when each began (seconds since recording did), and what the system counted meanwhile."""
 
     times: tuple[StageTimes, ...]
     starts_s: tuple[float, ...]
@@ -36,15 +37,15 @@ def record(run: Callable[[Image], StageTimes], images: Iterator[Image], request:
     times: list[StageTimes] = []
     starts: list[float] = []
     mode = request.mode
-    begun = time.perf_counter()
+    watch = CounterWatch()
     with _no_garbage_collection():
+        begun = time.perf_counter()
         if isinstance(mode, Rate):
             _at_rate(run, images, mode.fps, request.budget, times, starts)
         else:
-            seconds, least, most = _limits(request)
-            _in_a_row(run, images, seconds, least, most, times, starts)
-    wall = time.perf_counter() - begun
-    return Runs(tuple(times), tuple(start - starts[0] for start in starts), Counters(wall))
+            _in_a_row(run, images, _limits(request), watch, times, starts)
+        wall = time.perf_counter() - begun
+    return Runs(tuple(times), tuple(start - begun for start in starts), watch.counters(wall))
 
 
 def _limits(request: Request) -> tuple[float, int, int]:
@@ -57,15 +58,21 @@ def _limits(request: Request) -> tuple[float, int, int]:
 
 
 def _in_a_row(
-    run: Callable[[Image], StageTimes], images: Iterator[Image], seconds: float, least: int, most: int,
+    run: Callable[[Image], StageTimes], images: Iterator[Image], limits: tuple[float, int, int], watch: CounterWatch,
     times: list[StageTimes], starts: list[float],
 ) -> None:  # fmt: skip
     clock = time.perf_counter
-    end = clock() + seconds
+    seconds, least, most = limits
+    start = clock()
+    end, look = start + seconds, start + _CLOCK_EVERY_S
     for image in images:
         start = clock()
         if len(times) >= least and (start >= end or len(times) >= most):
             return
+        if start >= look:
+            watch.read_clock()
+            start = clock()
+            look = start + _CLOCK_EVERY_S
         times.append(run(image))
         starts.append(start)
 

@@ -15,6 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edgedet.benchmarks import commands, harness
+from edgedet.benchmarks.bench_table import remarks
+from edgedet.benchmarks.devices import host
 from edgedet.benchmarks.harness import Budget, Latency, NotRun, find_images, measure, measure_each
 from edgedet.benchmarks.latency import results_json
 from edgedet.benchmarks.request import Request
@@ -161,19 +163,19 @@ def test_the_command_prints_writes_and_fails_for_what_was_not_run(
 ) -> None:
     asked: list[tuple[object, ...]] = []
 
-    def fake(path: Path, *rest: object) -> Latency:
-        asked.append((path, *rest))
+    def fake(path: Path, request: Request) -> Latency:
+        asked.append((path, request))
         if path.name == "absent.onnx":
             raise ModelFileError("absent.onnx: there is no such file", "Check the path.")
         return latency
 
-    monkeypatch.setattr(harness, "measure", fake)
+    monkeypatch.setattr(host, "measure_here", fake)
     out = tmp_path / "latency.json"
     arguments = ["bench", "model.pt", "--seconds", "0.1", "--threads", "1", "--json", str(out)]
     good = CliRunner().invoke(app(), arguments)
     assert good.exit_code == 0, good.output
     assert "p90" in good.output
-    assert asked == [(Path("model.pt"), [], 1, Budget(seconds=0.1))]
+    assert asked == [(Path("model.pt"), Request(threads=1, budget=Budget(seconds=0.1)))]
     bad = CliRunner().invoke(app(), [*arguments, "absent.onnx"])
     assert bad.exit_code == 1
     assert "absent.onnx: not run: absent.onnx: there is no such file" in bad.output
@@ -185,5 +187,5 @@ def test_the_command_prints_writes_and_fails_for_what_was_not_run(
 def test_a_reference_runtime_is_marked(latency: Latency) -> None:
     reference = replace(latency, runtime="reference runtime (Core ML package in torch)")
     assert not reference.is_device_latency
-    assert any(line.endswith("† not a device latency") for line in commands._bench_remarks([reference]))
-    assert not any("†" in line for line in commands._bench_remarks([latency]))
+    assert any(line.endswith("† not a device latency") for line in remarks([reference]))
+    assert not any("†" in line for line in remarks([latency]))

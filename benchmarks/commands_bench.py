@@ -1,0 +1,132 @@
+"""`edgedet bench`: files timed on devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from edgedet.benchmarks.latency import Latency, NotRun
+    from edgedet.benchmarks.request import Mode
+
+
+def _print_devices(wanted: bool) -> None:
+    from edgedet.benchmarks.devices import DEVICES
+
+    if not wanted:
+        return
+    for row in DEVICES:
+        typer.echo(f"{row.prefix:10} {row.help}")
+        for name, text in row.options.items():
+            typer.echo(f"{'':10} --device-option {name}=...: {text}")
+    raise typer.Exit
+
+
+def bench_command(
+    models: list[Path] = typer.Argument(..., metavar="MODEL...", help=".pt, .onnx, .tflite or .mlpackage files."),
+    device: list[str] = typer.Option(["host"], "--device", help="Where; may be given again."),
+    device_option: list[str] = typer.Option([], "--device-option", metavar="NAME=VALUE", help="A setting of a device."),
+    threads: int | None = typer.Option(None, "--threads", min=1, help="CPU threads; default: the runtime's choice."),
+    cores: str | None = typer.Option(None, "--cores", metavar="0,1", help="Pin the process to these cores."),
+    data: Path | None = typer.Option(None, "--data", help="Data set whose pictures are shown to the models."),
+    split: str = typer.Option("test", "--split", help="Split of --data: train, val, trainval or test."),
+    images: Path | None = typer.Option(None, "--images", metavar="FOLDER", help="Or a folder of pictures."),
+    seconds: float = typer.Option(3.0, "--seconds", min=0.1, help="Length of the recorded phase of each file."),
+    sustained: float | None = typer.Option(None, "--sustained", metavar="MIN", min=0.1, help="Run for minutes."),
+    rate: float | None = typer.Option(None, "--rate", metavar="FPS", min=0.1, help="Run at a camera's rate."),
+    early_stopping: bool = typer.Option(False, "--early-stopping", help="MLPerf's p90: 60 s and 1024 runs at least."),
+    json: Path | None = typer.Option(None, "--json", metavar="FILE", help="Also write all samples as JSON."),
+    devices: bool = typer.Option(
+        False, "--devices", callback=_print_devices, is_eager=True, help="List the kinds of devices and their options."
+    ),
+) -> None:
+    """Time model files: load, first image, and steady state with p50, p90, p99 and their confidence intervals.
+
+    Each file runs in a process of its own, batch 1. Warm-up is found in the runs themselves. Without --data or
+    --images, generated pictures are shown. A file that could not be timed reads "not run" with the reason, and the exit
+    code is 1. A measurement that other work disturbed is marked "?", and the lines below say by what.
+
+    \b
+    Examples:
+      edgedet bench --devices
+      edgedet bench run/model.onnx run/model.tflite --threads 1 --data my_photos --json latency.json
+    """
+    from rich.console import Console
+
+    from edgedet.benchmarks.bench_table import bench_table, mode_tables, remarks
+    from edgedet.benchmarks.devices import measure_each, open_device
+    from edgedet.benchmarks.latency import NotRun, results_json
+    from edgedet.benchmarks.request import Budget, Request
+    from edgedet.files import write_json
+
+    pictures = tuple(choose_pictures(data, split, images))
+    mode = _mode(sustained, rate, early_stopping)
+    request = Request(pictures, threads, _cores(cores), Budget(seconds=seconds), mode)
+    options = _device_options(device_option)
+    results: list[Latency | NotRun] = []
+    for opened in [open_device(name, options) for name in device]:
+        results += measure_each(opened, models, request)
+    if json is not None:
+        write_json(json, results_json(results))
+    console = Console()
+    for table in (bench_table(results), *mode_tables(results)):
+        console.print(table)
+    for line in remarks(results):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if any(isinstance(result, NotRun) for result in results):
+        raise typer.Exit(1)
+
+
+def choose_pictures(data: Path | None, split: str, images: Path | None) -> list[Path]:
+    """The pictures that --data or --images name; none where neither is given.
+
+    Raises:
+        ConfigError: both are given.
+        DataError: they cannot be read.
+    """
+    from edgedet.benchmarks.harness import find_images
+    from edgedet.data import read_dataset
+    from edgedet.errors import ConfigError
+
+    if data is not None and images is not None:
+        raise ConfigError("--data and --images are both given", "Leave one of them out.")
+    if images is not None:
+        return find_images(images)
+    return [sample.image_path for sample in read_dataset(data, split).samples] if data else []
+
+
+def _mode(sustained: float | None, rate: float | None, early_stopping: bool) -> Mode:
+    from edgedet.benchmarks.request import Rate, Steady, Sustained
+    from edgedet.errors import ConfigError
+
+    if sum((sustained is not None, rate is not None, early_stopping)) > 1:
+        raise ConfigError("--sustained, --rate and --early-stopping exclude each other", "Choose one of them.")
+    if sustained is not None:
+        return Sustained(sustained)
+    return Rate(rate) if rate is not None else Steady(early_stopping)
+
+
+def _cores(text: str | None) -> tuple[int, ...] | None:
+    from edgedet.errors import ConfigError
+
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise ConfigError(f"--cores {text!r} is no list of core numbers", "Give for instance --cores 0,1.")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _device_options(texts: Sequence[str]) -> dict[str, str]:
+    from edgedet.errors import ConfigError
+
+    options = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--device-option {text!r} is not NAME=VALUE", "Give for instance delegate=gpu.")
+        options[name] = value
+    return options
