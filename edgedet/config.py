@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from edgedet.class_tree import ClassTree, read_tree_file
 from edgedet.config_loss import check_loss
 from edgedet.config_schema import (
+    RECIPE_FIELDS,
     AnchorPriors,
     AugmentConfig,
     Config,
@@ -39,7 +40,7 @@ from edgedet.levels import (
     tensorflow_ssd_anchors_wh_px,
 )
 from edgedet.models import feature_grids_hw
-from edgedet.spec import DetectorSpec, LevelSpec
+from edgedet.spec import TREE_SCORES, DetectorSpec, LevelSpec
 
 __all__ = [
     "AnchorPriors", "AugmentConfig", "Config", "FitPriors", "LossConfig", "Priors", "PyramidPriors",
@@ -52,6 +53,7 @@ _BUNDLED = "edgedet.configs"
 TRAINED_CODINGS = (
     ("ssd", "softmax_bg0"),
     ("ssd", "sigmoid"),
+    ("ssd", "softmax_tree"),
     ("yolo", "obj_times_cls"),
     ("yolo", "obj_times_softmax"),
     ("yolo", "obj_times_tree"),
@@ -188,6 +190,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if path == "priors.kind" and values.get("kind") != value:
         values.clear()
     values[last] = value
+    if path == "augment.recipe":  # another recipe starts without the fields of the old one
+        for name in set().union(*(names for recipe, names in RECIPE_FIELDS.items() if recipe != value)):
+            values.pop(name, None)
     # The two ways to say how long a run is exclude each other; the one asked for last counts.
     rivals = {"training.epochs": "minutes", "training.minutes": "epochs"}
     if path in rivals and value is not None:
@@ -247,6 +252,12 @@ def _check(config: Config, source: str) -> None:
             f"Training knows {', '.join(f'{k} with {s}' for k, s in TRAINED_CODINGS)}.",
         )
     check_loss(config.coding, config.loss, source)
+    if config.training.image_label_share and config.coding.score not in TREE_SCORES:
+        raise ConfigError(
+            f"{source}: training.image_label_share is {config.training.image_label_share}, but coding.score "
+            f"{config.coding.score!r} learns from boxes only",
+            f"Set it to 0, or use coding.score {' or '.join(TREE_SCORES)} with a tree of `classes`.",
+        )
 
 
 def _levels(config: Config, boxes_wh_px: npt.NDArray[np.float32]) -> tuple[LevelSpec, ...]:

@@ -49,14 +49,19 @@ class TrainingImages(TorchDataset[tuple[Tensor, Objects]]):
         return len(self.samples)
 
     def __getitem__(self, key: SampleKey) -> tuple[Tensor, Objects]:
-        epoch, index = key
-        image = self.cache[index] if index in self.cache else self._decode(index)
+        epoch, index, size_hw = key
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(((self.seed * _GOLDEN) ^ (epoch * 0x100000001B3) ^ index) % 2**63)
-            return self.augment(image, self.objects[index])
+            return self.augment(*self._picture(index), size_hw, self._another)
+
+    def _another(self) -> tuple[Tensor, Objects]:
+        return self._picture(int(torch.randint(len(self.samples), ())))
+
+    def _picture(self, index: int) -> tuple[Tensor, Objects]:
+        return self.cache[index] if index in self.cache else self._decode(index), self.objects[index]
 
     def _decode(self, index: int) -> Tensor:
-        return torch.from_numpy(load_image(self.samples[index].image_path)).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(load_image(self.samples[index].image_path)).permute(2, 0, 1)
 
 
 def collate(images: Sequence[tuple[Tensor, Objects]]) -> tuple[Tensor, Targets]:

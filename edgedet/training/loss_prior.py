@@ -14,7 +14,6 @@ from edgedet.training.assignment import Matches
 from edgedet.training.assignment_kinds import make_matcher
 from edgedet.training.loss_box import IOU_LOSSES, own_iou
 from edgedet.training.loss_parts import LossParts
-from edgedet.training.loss_parts import LossParts
 from edgedet.training.targets import Targets
 
 

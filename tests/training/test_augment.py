@@ -13,7 +13,9 @@ from edgedet.boxes import box_area
 from edgedet.config import AugmentConfig
 from edgedet.preprocess import resize_bilinear, to_network_pixels
 from edgedet.spec import InputSpec
-from edgedet.training.augment import Augment, IoUCrop, Window, show_window
+from edgedet.training.augment import Augment
+from edgedet.training.augment_ssd import IoUCrop
+from edgedet.training.augment_window import Window, show_window
 from edgedet.training.targets import Objects
 from tests.training.helpers import objects
 
@@ -84,7 +86,7 @@ def test_boxes_stay_inside_and_keep_their_labels(seed: int, count: int, letterbo
     assert pixels.shape == (3, 64, 96)
     assert pixels.dtype == torch.uint8
     assert (after.boxes_xyxy >= 0).all()
-    assert (after.boxes_xyxy <= 1 + 1e-6).all()
+    assert (after.boxes_xyxy <= 1).all()
     assert (box_area(after.boxes_xyxy) > 0).all()
     assert len(after.class_ids) == len(after.ignored) == len(after.boxes_xyxy)
     for class_id, ignored in zip(after.class_ids.tolist(), after.ignored.tolist(), strict=True):
@@ -136,7 +138,7 @@ def test_crops_are_torchvisions_crops() -> None:
     means = []
     for crop in (v2.RandomIoUCrop(), IoUCrop()):
         torch.manual_seed(1)
-        drawn = [crop.make_params([tv_tensors.Image(torch.zeros(3, 100, 150)), boxes]) for _ in range(400)]
+        drawn = [crop.make_params([tv_tensors.Image(torch.zeros(3, 100, 150)), boxes]) for _ in range(250)]
         crops = [d for d in drawn if d]
         whole = 1 - len(crops) / len(drawn)
         columns = ("top", "left", "height", "width")
@@ -144,4 +146,4 @@ def test_crops_are_torchvisions_crops() -> None:
         means.append([whole * 100, kept * 100, *(sum(d[c] for d in crops) / len(crops) for c in columns)])
         assert all(d["is_within_crop_area"].any() for d in crops)
         assert all(d["left"] + d["width"] <= 150 and d["top"] + d["height"] <= 100 for d in crops)
-    assert means[0] == pytest.approx(means[1], abs=6)
+    assert means[0] == pytest.approx(means[1], abs=7)
