@@ -41,7 +41,7 @@ training: {epochs: 2}
 @pytest.mark.parametrize("name", bundled_names())
 def test_bundled_configurations_make_a_detector(name: str) -> None:
     config = load_config(name)
-    spec = make_spec(config, ("a", "b"), BOXES)
+    spec = make_spec(config, config.tree.names if config.tree else ("a", "b"), BOXES)
     assert spec.problems() == []
     assert spec.name == config.name == name
 
