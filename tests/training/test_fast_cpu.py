@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedet.models import HEADS, build
-from edgedet.training.fast_cpu import BatchNormActivation, DepthwiseConv2d, accelerate, keep_freed_memory
+from edgedet.training.fast_cpu import BatchNormActivation, ChannelMean, DepthwiseConv2d, accelerate, keep_freed_memory
 from tests.small_models import SPECS, small_spec
 
 
@@ -54,6 +54,35 @@ def test_batch_norm_with_activation(activation: nn.Module) -> None:
     nn.init.uniform_(layers[0].weight, -2, 4)
     nn.init.uniform_(layers[0].bias, -2, 4)
     assert_same(layers, torch.randn(3, 5, 6, 7, dtype=torch.float64), BatchNormActivation)
+
+
+@pytest.mark.parametrize("output_size", [1, (1, 1)])
+def test_channel_mean(output_size: int | tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(5, 5, 1), nn.AdaptiveAvgPool2d(output_size)).double()
+    assert_same(layers, torch.randn(3, 5, 6, 7, dtype=torch.float64), ChannelMean)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [5, 7])
+def test_weights_of_large_kernels_in_bf16(stride: int, kernel: int) -> None:
+    """The gradient that is put together of 3x3 windows, against the whole one of the same numbers in float32."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6, bias=False)
+    input = torch.randn(2, 6, 14, 17).bfloat16()
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight.bfloat16())
+    wanted = gradients(conv, input.float(), torch.channels_last)[2]
+    fast = copy.deepcopy(conv).bfloat16()
+    accelerate(fast)
+    assert isinstance(fast, DepthwiseConv2d)
+    fast.weight.grad = None
+    output = fast(input.contiguous(memory_format=torch.channels_last))
+    # The same weights of the outputs as in `gradients`, whose loss is linear, so that only sums are compared.
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).float()
+    (output.float() * weights).sum().backward()
+    assert fast.weight.grad is not None
+    assert torch.allclose(fast.weight.grad.float(), wanted, rtol=0.02, atol=0.01 * float(wanted.abs().max()))
 
 
 def test_bf16_under_autocast_is_plain_torchs_bf16() -> None:
