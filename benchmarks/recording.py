@@ -119,6 +119,8 @@ def _noise(recording: Recording, runs_ms: tuple[float, ...]) -> tuple[NoiseCheck
 def _with_mode(latency: Latency, runs_ms: tuple[float, ...], starts_s: tuple[float, ...]) -> Latency:
     """Add what the mode asked for."""
     mode = latency.mode
+    if isinstance(latency.steady, ToolSummary):
+        return latency  # a tool's aggregates say nothing of single runs
     if isinstance(mode, Sustained):
         return replace(latency, sustained=sustained(runs_ms, starts_s))
     if isinstance(mode, Rate):

@@ -71,6 +71,16 @@ class DeviceKind:
 
 DEVICES: tuple[DeviceKind, ...] = (
     DeviceKind("host", "edgedet.benchmarks.devices.host", "this machine"),
+    DeviceKind(
+        "android",
+        "edgedet.benchmarks.devices.android",
+        "a phone, by adb: android or android:SERIAL",
+        {
+            "benchmark_model": "path of the tool's binary for the phone or of its .apk, or apk for an installed app",
+            "flags": "further flags of the tool, as one text",
+            "runs": "summary (the tool's aggregates) or single (samples, three from each process)",
+        },
+    ),
     # One row a kind.
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from edgedet.benchmarks.environment import DeviceInfo, host_info
 from edgedet.benchmarks.harness import measure_here
 from edgedet.benchmarks.latency import Latency
+from edgedet.benchmarks.live import LiveWorker
 from edgedet.benchmarks.request import Request
 from edgedet.errors import ConfigError
 
@@ -23,6 +24,10 @@ class HostDevice:
     def measure(self, file: Path, request: Request) -> Latency:
         """See `Device.measure`."""
         return measure_here(file, request)
+
+    def open_stream(self, file: Path, request: Request) -> LiveWorker:
+        """See `Interleaving.open_stream`."""
+        return LiveWorker(file, request)
 
 
 def open_device(argument: str, options: Mapping[str, str]) -> HostDevice:
