@@ -103,7 +103,8 @@ class _TreeLoss(PriorLoss):
         lacking = (self.config.image_label_iou - objectness).clamp(min=0).square().sum()
         classes = self.path_entropy(class_logits, found.class_id).sum()
         own = self.config.objectness_weight * self.config.object_weight * 0.5 * lacking
-        return self.config.image_label_weight * (self.config.class_weight * classes + own)
+        weighted: Tensor = self.config.image_label_weight * (self.config.class_weight * classes + own)
+        return weighted
 
 
 class YoloTreeLoss(_TreeLoss, YoloV2Loss):
