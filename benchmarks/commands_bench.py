@@ -64,7 +64,7 @@ def bench_command(
 
     pictures = tuple(choose_pictures(data, split, images))
     mode = _mode(sustained, rate, early_stopping)
-    request = Request(pictures, threads, _cores(cores), Budget(seconds=seconds), mode)
+    request = Request(pictures, threads, parse_cores(cores), Budget(seconds=seconds), mode)
     options = _device_options(device_option)
     results: list[Latency | NotRun] = []
     for opened in [open_device(name, options) for name in device]:
@@ -109,7 +109,12 @@ def _mode(sustained: float | None, rate: float | None, early_stopping: bool) -> 
     return Rate(rate) if rate is not None else Steady(early_stopping)
 
 
-def _cores(text: str | None) -> tuple[int, ...] | None:
+def parse_cores(text: str | None) -> tuple[int, ...] | None:
+    """Numbers of cores from "0,1".
+
+    Raises:
+        ConfigError: it is no such list.
+    """
     from edgedet.errors import ConfigError
 
     if text is None:

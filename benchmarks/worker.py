@@ -67,7 +67,7 @@ def _measure(path: Path, request: Request) -> Latency:
         peak_memory_bytes=peak_memory_bytes(),
         counters=runs.counters,
     )
-    return latency_from(_facts(path, runner, sha256, size), recording, request)
+    return latency_from(facts_of(path, runner, sha256, size), recording, request)
 
 
 def pictures(paths: tuple[Path, ...]) -> tuple[list[UInt8Image], ImagesUsed]:
@@ -100,7 +100,8 @@ def prepare_process(request: Request) -> None:
         torch.set_num_threads(request.threads)  # resizing is torch's in every runner
 
 
-def _facts(path: Path, runner: Runner, sha256: str, size: int) -> FileFacts:
+def facts_of(path: Path, runner: Runner, sha256: str, size: int) -> FileFacts:
+    """What is known about the file once it is loaded."""
     digest, score_min = runner.spec.digest(), runner.spec.nms.score_min
     return FileFacts(str(path), runner.format, runner.precision, size, sha256, digest, score_min)
 
