@@ -41,6 +41,8 @@ class NetworkSpec:
         width: multiplier of the backbone's channels (MobileNet papers' alpha).
         reduced_tail: halve the channels of the last stage (MobileNetV3 paper, section 6.3; V3 backbones only).
         layers: the layers of head "darknet", in the words of edgedet.models.darknet; "" for every other head.
+        input_shift: added to the channels of the normalised image before the first convolution: what a mean for each
+            colour needs besides `InputSpec.mean` (edgedet.models.input_shift); () for nothing.
     """
 
     __pydantic_config__ = _STRICT
@@ -49,6 +51,7 @@ class NetworkSpec:
     width: float = 1.0
     reduced_tail: bool = False
     layers: str = ""
+    input_shift: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,15 @@ class DetectorSpec:
         return sum(level.num_priors for level in self.levels)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values. A field of _LATER is there only where it says something, so digests are the same as before it
+        and earlier versions of edgedet read the file.
+        """
+        plain = asdict(self)
+        for part, field, default in _LATER:
+            inner = plain[part] if part else plain
+            if inner[field] == default:
+                del inner[field]
+        return plain
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no blanks, so that equal specs give equal bytes."""
@@ -236,6 +247,9 @@ class DetectorSpec:
         found += [*_coding_problems(self.coding, self.levels), *self._tree_problems()]
         if not self.network.width > 0:
             found.append(f"network.width must be positive, not {self.network.width}")
+        shift = self.network.input_shift
+        if len(shift) not in (0, 3) or not all(math.isfinite(number) for number in shift):
+            found.append("network.input_shift must be three numbers, for red, green and blue, or none")
         return found
 
     def _tree_problems(self) -> list[str]:
@@ -246,6 +260,12 @@ class DetectorSpec:
         return self.tree.problems() if self.class_parents else []
 
 
+# Fields that came after the first files were written: part of the spec ("" for itself), name, default.
+_LATER: tuple[tuple[str, str, Any], ...] = (
+    ("network", "input_shift", ()),
+    ("coding", "tree_min", CodingSpec("ssd").tree_min),
+    ("", "class_parents", ()),
+)
 _ADAPTER: pydantic.TypeAdapter[DetectorSpec] = pydantic.TypeAdapter(DetectorSpec)
 
 

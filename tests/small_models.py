@@ -50,7 +50,8 @@ def _darknet_spec(image: InputSpec) -> DetectorSpec:
 
 
 def _retinanet_spec(head: str, backbone: str, width: float, image: InputSpec) -> DetectorSpec:
-    network = NetworkSpec(head, backbone, width)
+    shift = (0.2, -0.1, -0.3) if backbone == "resnet50" else ()  # as the imports from torchvision have one
+    network = NetworkSpec(head, backbone, width, input_shift=shift)
     anchors = pyramid_anchors_wh_px(4, 16, 2, (0.5, 2.0))
     levels = make_pyramid_levels(feature_grids_hw(network, image, 4), anchors, image.height, image.width)
     coding = CodingSpec("ssd", (1.0, 1.0, 1.0, 1.0), score="sigmoid")
@@ -58,7 +59,7 @@ def _retinanet_spec(head: str, backbone: str, width: float, image: InputSpec) ->
 
 
 def _ssd300_spec(image: InputSpec) -> DetectorSpec:
-    network = NetworkSpec("ssd300", width=0.05)
+    network = NetworkSpec("ssd300", width=0.05, input_shift=(0.2, -0.1, -0.3))
     ratios = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
     anchors = ssd_anchors_wh_px([0.07, 0.15, 0.33, 0.51, 0.69, 0.87], ratios, image.height, image.width, 1.05)
     levels = make_levels(feature_grids_hw(network, image), anchors, image.height, image.width)
@@ -113,6 +114,8 @@ def small_model(spec: DetectorSpec, seed: int = 0) -> nn.Module:
             module.momentum = None  # cumulative average: one pass fits the statistics
     with torch.no_grad():
         _wake(model)
+        if spec.network.backbone == "mobilenet_v1":
+            _straighten(model)
         model.train()(images)
         model.eval()
         _calm(model)
@@ -171,6 +174,18 @@ def _wake(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight)
         if isinstance(module, Bottleneck):  # sixteen random blocks at full strength would amplify rounding
             nn.init.constant_(module.bn3.weight, 0.2)
+
+
+def _straighten(model: nn.Module) -> None:
+    """Shift batch norms so that most values pass the ReLU after them unchanged.
+
+    Where dozens of random layers follow each other without a shortcut, each batch norm with a ReLU amplifies a small
+    difference (Yang et al. 2019, A Mean Field Theory of Batch Normalization): rounding would end in scores that are off
+    by 0.02, where the other small networks show 0.003, among boxes whose scores lie closer together than that.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.bias)
 
 
 def _calm(model: nn.Module) -> None:

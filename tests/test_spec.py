@@ -32,10 +32,21 @@ def test_digest_changes_with_every_field() -> None:
         replace(SPEC, input=replace(SPEC.input, resize="letterbox")),
         replace(SPEC, class_names=("a", "b", "c")),
         replace(SPEC, network=replace(SPEC.network, width=0.5)),
+        replace(SPEC, network=replace(SPEC.network, input_shift=(0.1, 0.0, -0.1))),
         replace(SPEC, levels=SPEC.levels[:-1]),
         replace(SPEC, coding=replace(SPEC.coding, score="sigmoid")),
     ]
     assert len({SPEC.digest(), *(s.digest() for s in changed)}) == len(changed) + 1
+
+
+def test_fields_that_came_later_are_left_out_where_they_say_nothing() -> None:
+    """Digests and files of a detector that does not use them are those of the versions before."""
+    first = {"name", "network", "input", "levels", "coding", "nms", "class_names", "schema"}
+    assert set(SPEC.to_dict()) == first
+    assert set(SPEC.to_dict()["network"]) == {"head", "backbone", "width", "reduced_tail", "layers"}
+    assert set(SPEC.to_dict()["coding"]) == {"kind", "variances", "log_wh_max", "score"}
+    shifted = replace(SPEC, network=replace(SPEC.network, input_shift=(0.1, 0.0, -0.1)))
+    assert DetectorSpec.from_json(shifted.to_json()) == shifted
 
 
 def test_counts() -> None:
@@ -74,6 +85,8 @@ def test_counts() -> None:
             "centre is 0.5",
         ),
         (replace(SPEC, schema=99), "schema"),
+        (replace(SPEC, network=replace(SPEC.network, input_shift=(1.0,))), "input_shift"),
+        (replace(SPEC, network=replace(SPEC.network, input_shift=(1.0, 2.0, float("inf")))), "input_shift"),
     ],
 )
 def test_problems_name_the_field(spec: DetectorSpec, word: str) -> None:

@@ -16,10 +16,6 @@ State = dict[str, Tensor]
 _IMAGENET_MEANS, _IMAGENET_STDS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of torchvision, shares of 255
 _SSD300_MEANS = (0.48235, 0.45882, 0.40784)  # torchvision.models.detection.ssd300_vgg16
 _BATCH_NORM_EPS = 1e-5
-_BORDER = (
-    "the source's mean (and std) of each colour went into the first layer; boxes at the border differ slightly, "
-    "because the image is padded with one grey there instead of three colours"
-)
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,9 @@ class Source:
         config: bundled configuration of the same network; `input` replaces its input where it is not None.
         class_head: tensor of a level's class head whose rows are `anchors` times the classes with background.
         prefixes: of our tensors, to those of the source. Behind them both sides have the same tensors in one order.
-        adapt: rewrites the source's tensors, in place, for the spec's input and coding; gives a note.
+        means: of red, green and blue, as shares of 255, where the source has one for each.
+        adapt: rewrites the source's tensors, in place, for the spec's input and coding.
+        note: what the user should know.
     """
 
     name: str
@@ -42,32 +40,31 @@ class Source:
     anchors: int
     prefixes: Mapping[str, str]
     input: InputSpec | None = None
-    adapt: Callable[[State, InputSpec], str] | None = None
+    means: tuple[float, float, float] | None = None
+    adapt: Callable[[State, InputSpec], None] | None = None
+    note: str = ""
 
     def spec(self, class_names: tuple[str, ...]) -> DetectorSpec:
         config = load_config(self.config)
         spec = make_spec(config, class_names, np.empty((0, 2), np.float32))
-        return spec if self.input is None else replace(spec, input=self.input)
+        image = self.input or spec.input
+        network = spec.network if self.means is None else replace(spec.network, input_shift=_shift(self.means, image))
+        return replace(spec, input=image, network=network)
 
 
-def _adapt_ssd300(state: State, image: InputSpec) -> str:
-    """Three means into one: what remains of each goes into the bias of the first convolution."""
-    weight, bias = "backbone.features.0.weight", "backbone.features.0.bias"
-    shift = image.mean - state[weight].new_tensor(_SSD300_MEANS) * 255  # in grey levels, which is torchvision's unit
-    state[bias] = state[bias] + state[weight].sum(dim=(2, 3)) @ shift
-    return _BORDER
+def _shift(means: tuple[float, float, float], image: InputSpec) -> tuple[float, ...]:
+    """What the channels of an image of one mean and std need to have the source's means, in units of its std."""
+    return tuple((image.mean - 255 * mean) / image.std for mean in means)
 
 
-def _adapt_retinanet(state: State, image: InputSpec) -> str:
-    """Normalisation into the first layers, background out of the class head, and the eps of frozen batch norms.
+def _adapt_retinanet(state: State, image: InputSpec) -> None:
+    """Three stds into the first convolution, background out of the class head, and the eps of frozen batch norms.
 
     torchvision's published RetinaNet has frozen batch norms (no counters) with an eps of 0; ours add 1e-5.
     """
-    conv, mean = "backbone.body.conv1.weight", "backbone.body.bn1.running_mean"
-    weight = state[conv]
-    means, stds = weight.new_tensor(_IMAGENET_MEANS), weight.new_tensor(_IMAGENET_STDS)
-    state[mean] = state[mean] - weight.sum(dim=(2, 3)) @ ((image.mean / 255 - means) / stds)
-    state[conv] = weight * (image.std / 255 / stds)[None, :, None, None]
+    conv = "backbone.body.conv1.weight"
+    scale = image.std / 255 / state[conv].new_tensor(_IMAGENET_STDS)
+    state[conv] = state[conv] * scale[None, :, None, None]
     if not any(key.endswith("num_batches_tracked") for key in state):
         for key in [key for key in state if key.endswith("running_var")]:
             state[key] = state[key] - _BATCH_NORM_EPS
@@ -75,7 +72,6 @@ def _adapt_retinanet(state: State, image: InputSpec) -> str:
         key = f"head.classification_head.cls_logits.{part}"
         rows = state[key]
         state[key] = rows.reshape(_RETINANET_ANCHORS, -1, *rows.shape[1:])[:, 1:].flatten(0, 1)
-    return _BORDER + "; images are letterboxed to 800x800, where torchvision lets one side grow to 1333"
 
 
 _RETINANET_ANCHORS = 9
@@ -107,7 +103,7 @@ SOURCES = (
         4,
         {"backbone.": "backbone.", **_TORCHVISION_HEADS},
         InputSpec(300, 300, mean=114.6, std=1.0),  # the average of its means; torchvision divides by 1
-        _adapt_ssd300,
+        _SSD300_MEANS,
     ),
     Source(
         "torchvision retinanet_resnet50_fpn",
@@ -126,7 +122,9 @@ SOURCES = (
             "class_heads.0.": "head.classification_head.",
         },
         InputSpec(800, 800, mean=114.6, std=57.7, resize="letterbox"),
+        _IMAGENET_MEANS,
         _adapt_retinanet,
+        "images are letterboxed to 800x800, where torchvision lets one side grow to 1333",
     ),
     Source(
         "pytorch-ssd mb1-ssd",

@@ -35,12 +35,11 @@ def import_state_dict(path: Path, labels: Path | None = None) -> Imported:
         )
     names, note = _labels(labels, rows // source.anchors - 1)
     spec = source.spec(names)
-    notes = [note] if note else []
     model = build(spec)
     if source.adapt:
-        notes.append(_adapt(state, source, spec.input, path))
+        _adapt(state, source, spec.input, path)
     _fill(model, state, source, path)
-    return Imported(model.eval(), spec, source.name, tuple(notes))
+    return Imported(model.eval(), spec, source.name, tuple(text for text in (note, source.note) if text))
 
 
 def _state(path: Path) -> State:
@@ -83,11 +82,11 @@ def _labels(labels: Path | None, count: int) -> tuple[tuple[str, ...], str]:
     return numbered_labels(count), "class names are unknown and numbered; --labels gives them"
 
 
-def _adapt(state: State, source: Source, image: InputSpec, path: Path) -> str:
-    """What source.adapt notes, or which tensor it did not find as it should be."""
+def _adapt(state: State, source: Source, image: InputSpec, path: Path) -> None:
+    """Let source.adapt do its work, or say which tensor it did not find as it should be."""
     assert source.adapt
     try:
-        return source.adapt(state, image)
+        source.adapt(state, image)
     except KeyError as error:
         raise ModelFileError(
             f"{path}: tensor {error.args[0]} was expected for {source.name}, found none", _REMEDY

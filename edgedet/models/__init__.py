@@ -11,6 +11,7 @@ from edgedet.errors import ConfigError
 from edgedet.models import darknet, retinanet, ssd, ssd300, yolov1
 from edgedet.models.backbones import BACKBONES
 from edgedet.models.darknet_networks import NETWORKS
+from edgedet.models.input_shift import shift_input
 from edgedet.spec import DetectorSpec, InputSpec, NetworkSpec
 
 __all__ = ["BACKBONES", "HEADS", "Head", "build", "feature_grids_hw", "head_of"]
@@ -29,6 +30,7 @@ class Head:
         min_px: the least input side.
         needs_backbone: whether NetworkSpec.backbone names one of BACKBONES.
         equal_anchors: whether all levels must have the same number of anchors.
+        fixed_size: whether its weights fit one input size only.
         source: where the network was published.
     """
 
@@ -40,6 +42,7 @@ class Head:
     min_px: int = 32
     needs_backbone: bool = False
     equal_anchors: bool = False
+    fixed_size: bool = False
 
 
 def _halving(first_stride: int, levels: int) -> Callable[[NetworkSpec, int], tuple[int, ...]]:
@@ -91,6 +94,7 @@ HEADS: dict[str, Head] = {
         lambda _, side: (side // yolov1.STRIDE_PX,),
         "Redmon et al. 2016, arXiv 1506.02640",
         multiple_px=lambda _: yolov1.STRIDE_PX,
+        fixed_size=True,
     ),
     **{name: _darknet_row(_DARKNET if name != "yolov4_tiny" else "github.com/AlexeyAB/darknet") for name in NETWORKS},
     "darknet": _darknet_row("the layers that network.layers names"),
@@ -155,4 +159,7 @@ def build(spec: DetectorSpec) -> nn.Module:
             f"the levels of spec {spec.name!r} have different numbers of anchors",
             f"{spec.network.head} shares its subnets: give each level as many.",
         )
-    return head.build(spec)
+    model = head.build(spec)
+    if spec.network.input_shift:
+        shift_input(model, spec.network.input_shift)
+    return model
