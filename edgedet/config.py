@@ -8,8 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-import numpy.typing as npt
 import pydantic
 import yaml
 from pydantic import BaseModel
@@ -29,23 +27,16 @@ from edgedet.config_schema import (
     TensorFlowPriors,
     TrainingConfig,
 )
+from edgedet.config_sizes import training_inputs
+from edgedet.config_spec import make_spec, resized_spec
 from edgedet.errors import ConfigError
-from edgedet.levels import (
-    Anchors,
-    make_levels,
-    make_pyramid_levels,
-    pyramid_anchors_wh_px,
-    ssd_anchors_wh_px,
-    ssd_scales,
-    tensorflow_ssd_anchors_wh_px,
-)
-from edgedet.models import feature_grids_hw
+from edgedet.models import feature_grids_hw, head_of
 from edgedet.spec import TREE_SCORES, DetectorSpec, LevelSpec
 
 __all__ = [
     "AnchorPriors", "AugmentConfig", "Config", "FitPriors", "LossConfig", "Priors", "PyramidPriors",
     "SsdPriors", "TensorFlowPriors", "TrainingConfig",
-    "bundled_names", "field_names", "load_config", "make_spec",
+    "bundled_names", "field_names", "load_config", "make_spec", "resized_spec",
 ]  # fmt: skip
 
 _BUNDLED = "edgedet.configs"
@@ -97,38 +88,6 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise _config_error(source, error, overrides) from error
     _check(config, source)
     return config
-
-
-def make_spec(config: Config, class_names: Sequence[str], boxes_wh_px: npt.NDArray[np.float32]) -> DetectorSpec:
-    """The detector that a configuration and a training set define.
-
-    Args:
-        class_names: labels of the data set; the detector's classes, unless the configuration has a tree of them.
-        boxes_wh_px: (M, 2) widths and heights of the training boxes in pixels of the network input; only priors of kind
-            "fit" look at them.
-
-    Raises:
-        ConfigError: the parts do not fit together, or a label is no class of the tree.
-    """
-    tree = config.tree or ClassTree(tuple(class_names), ())
-    if unknown := [name for name in class_names if name not in tree.names]:
-        raise ConfigError(
-            f"{config.name}: the data set's label {unknown[0]!r} is no class of the tree ({', '.join(tree.names)})",
-            "Add it to `classes`, or correct the label.",
-        )
-    spec = DetectorSpec(
-        name=config.name,
-        network=config.network,
-        input=config.input,
-        levels=_levels(config, boxes_wh_px),
-        coding=config.coding,
-        nms=config.nms,
-        class_names=tree.names,
-        class_parents=tree.parents,
-    )
-    if problems := spec.problems():
-        raise ConfigError(f"{config.name}: {problems[0]}", "Change that field of the configuration.")
-    return spec
 
 
 def field_names(part: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
@@ -252,6 +211,7 @@ def _check(config: Config, source: str) -> None:
             f"Training knows {', '.join(f'{k} with {s}' for k, s in TRAINED_CODINGS)}.",
         )
     check_loss(config.coding, config.loss, source)
+    _check_sizes(config, source)
     if config.training.image_label_share and config.coding.score not in TREE_SCORES:
         raise ConfigError(
             f"{source}: training.image_label_share is {config.training.image_label_share}, but coding.score "
@@ -260,45 +220,19 @@ def _check(config: Config, source: str) -> None:
         )
 
 
-def _levels(config: Config, boxes_wh_px: npt.NDArray[np.float32]) -> tuple[LevelSpec, ...]:
-    height, width = config.input.height, config.input.width
-    grids = feature_grids_hw(config.network, config.input, config.priors.num_levels)
-    anchors = _anchors(config, grids, boxes_wh_px)
-    if isinstance(config.priors, PyramidPriors) and config.priors.corner:
-        return make_pyramid_levels(grids, anchors, height, width)
-    return make_levels(
-        grids,
-        anchors,
-        height,
-        width,
-        strides_px=getattr(config.priors, "strides_px", None),
-        scales_xy=getattr(config.priors, "scales_xy", None),
-        clip_centres=getattr(config.priors, "clip_centres", False),
-    )
-
-
-def _anchors(
-    config: Config, grids: Sequence[tuple[int, int]], boxes_wh_px: npt.NDArray[np.float32]
-) -> Sequence[Anchors]:
-    priors = config.priors
-    if isinstance(priors, AnchorPriors):
-        return priors.anchors_wh_px
-    if isinstance(priors, SsdPriors):
-        scales = priors.scales or (*ssd_scales(priors.num_levels, priors.smallest, priors.largest), 1.0)
-        size = (config.input.height, config.input.width)
-        return ssd_anchors_wh_px(scales[:-1], priors.ratios, *size, next_after_last=scales[-1])
-    if isinstance(priors, TensorFlowPriors):
-        size = (config.input.height, config.input.width)
-        return tensorflow_ssd_anchors_wh_px(priors.num_levels, priors.smallest, priors.largest, *size)
-    if isinstance(priors, PyramidPriors):
-        return pyramid_anchors_wh_px(priors.num_levels, priors.smallest_px, priors.scales_per_octave, priors.ratios)
-    from edgedet.training.anchors import fit_anchors  # here, because training imports this module
-
-    fitted = fit_anchors(boxes_wh_px, sum(priors.anchors_per_level), config.training.seed)
-    levels: list[Anchors] = [()] * len(grids)
-    start = 0
-    for index in sorted(range(len(grids)), key=lambda i: -grids[i][0] * grids[i][1]):  # finest level first
-        count = priors.anchors_per_level[index]
-        levels[index] = [(float(w), float(h)) for w, h in fitted[start : start + count]]
-        start += count
-    return levels
+def _check_sizes(config: Config, source: str) -> None:
+    """Whether the network can be trained at all the sizes of `augment.multi_scale`."""
+    if config.augment.multi_scale is None:
+        return
+    field = f"{source}: augment.multi_scale is {list(config.augment.multi_scale)}"
+    if head_of(config.network).fixed_size:
+        raise ConfigError(
+            f"{field} under head {config.network.head!r}", "Its weights fit one input size: leave it out."
+        )
+    if getattr(config.priors, "strides_px", None):
+        raise ConfigError(f"{field}, and priors.strides_px are for one input size", "Leave one of them out.")
+    for image in training_inputs(config.augment, config.input):
+        try:
+            feature_grids_hw(config.network, image, config.priors.num_levels)
+        except ConfigError as error:
+            raise ConfigError(f"{field}: {error.what}", error.remedy) from error

@@ -344,7 +344,9 @@ class AugmentConfig(_Part):
         for recipe, names in RECIPE_FIELDS.items():
             strange = sorted(self.model_fields_set & names) if recipe != self.recipe else []
             if strange:
-                raise ValueError(f"recipe {self.recipe} has no {strange[0]}, which belongs to recipe {recipe}: leave it out")
+                raise ValueError(
+                    f"recipe {self.recipe} has no {strange[0]}, which belongs to recipe {recipe}: leave it out"
+                )
         if self.multi_scale and not self.multi_scale[0] <= 1 <= self.multi_scale[1]:
             raise ValueError("multi_scale is a smallest share of at most 1 and a largest of at least 1")
         return self

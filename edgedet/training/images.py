@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ class TrainingImages(TorchDataset[tuple[Tensor, Objects]]):
 
     def __getitem__(self, key: SampleKey) -> tuple[Tensor, Objects]:
         epoch, index, size_hw = key
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), one_thread():
             torch.manual_seed(((self.seed * _GOLDEN) ^ (epoch * 0x100000001B3) ^ index) % 2**63)
             return self.augment(*self._picture(index), size_hw, self._another)
 
@@ -67,6 +68,20 @@ class TrainingImages(TorchDataset[tuple[Tensor, Objects]]):
 def collate(images: Sequence[tuple[Tensor, Objects]]) -> tuple[Tensor, Targets]:
     """(B, 3, H, W) uint8 pixels and the padded objects."""
     return torch.stack([pixels for pixels, _ in images]), pad_objects([objects for _, objects in images])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As loader processes compute: where several threads share a picture, some pixels are rounded otherwise."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _objects(truth: GroundTruth) -> Objects:
