@@ -81,6 +81,12 @@ DEVICES: tuple[DeviceKind, ...] = (
             "runs": "summary (the tool's aggregates) or single (samples, three from each process)",
         },
     ),
+    DeviceKind(
+        "ssh",
+        "edgedet.benchmarks.devices.ssh",
+        "a board or another computer: ssh:USER@HOST or ssh:USER@HOST:PORT",
+        {"python": "the interpreter there that has the runtime", "config": "another configuration file of ssh"},
+    ),
     # One row a kind.
 )
 
