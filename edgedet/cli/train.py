@@ -31,8 +31,26 @@ def train(
     Example:
       edgedet train ssdlite_mobilenet_v2 --data bccd --out run \\
         --init imagenet --set training.train_split=trainval
-    On two processes:
-      torchrun --nproc_per_node 2 --no-python edgedet train ...
+    Fine-tune on few photographs: the backbone rests for 5 epochs, then learns
+    slowly; stop when 10 validations bring nothing, and keep the best epoch:
+      edgedet train ssdlite_mobilenet_v2 --data bccd --out run --init imagenet \\
+        --set training.freeze=backbone --set training.freeze_epochs=5 \\
+        --set training.lr_factor.backbone=0.1 \\
+        --set training.eval_every=1 --set training.patience=10
+    Large batches in little memory, batch norm of a pretrained backbone kept:
+        --set training.batch_size=4 --set training.accumulate=8 \\
+        --set training.batch_norm=frozen
+    Half precision (auto chooses bf16 where it is fast), equal bits each time:
+        --set training.precision=fp16 --set training.deterministic=true
+    On two processes, and on two machines of four GPUs (RANK is 0 or 1):
+      torchrun --nproc-per-node 2 --no-python edgedet train ...
+      torchrun --nnodes 2 --node-rank RANK --nproc-per-node 4 \\
+        --master-addr HOST --master-port 29500 --no-python edgedet train ...
+
+    model.pt holds the last epoch's averaged weights, or the best epoch's with
+    training.keep=best or training.patience; checkpoint.pt is for --resume.
+    Every field that --set knows: edgedet/config_schema.py; a wrong name gets
+    the nearest ones as an answer.
     """
     from edgedet.config import load_config
     from edgedet.training import train as run

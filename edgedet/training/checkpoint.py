@@ -16,7 +16,7 @@ from edgedet.model_file import load_torch_file
 from edgedet.spec import DetectorSpec
 
 KIND = "edgedet.checkpoint"
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class Checkpoint:
         epoch: epochs done; the next one starts its own permutation of the images.
         step: steps done: the position in the learning-rate schedule.
         elapsed_s: wall-clock seconds used.
-        rng: state of torch's generator.
+        precision: state of the loss scaling; empty without.
+
+    Random numbers need no state: each epoch begins with a seed of its own.
     """
 
     spec_json: str
@@ -41,7 +43,7 @@ class Checkpoint:
     epoch: int
     step: int
     elapsed_s: float
-    rng: Tensor
+    precision: dict[str, Any]
 
     @property
     def spec(self) -> DetectorSpec:

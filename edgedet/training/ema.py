@@ -23,15 +23,19 @@ class WeightAverage:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
+        self._followed: nn.Module | None = None
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
+        """Take one step towards the network, whose tensors must stay the same objects from one update to the next."""
+        if self._followed is not model:  # pairing hundreds of tensors takes longer than averaging them
+            self._followed, self._pairs = model, _pairs(self.model, model)
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averaged, current, counters = _pairs(self.model, model)
+        averaged, current, counters = self._pairs
         torch._foreach_lerp_(averaged, current, 1 - decay)
-        for old, new in counters:
-            old.copy_(new)
+        if counters:
+            torch._foreach_copy_([old for old, _ in counters], [new for _, new in counters])
 
     def state_dict(self) -> dict[str, object]:
         return {"updates": self.updates, "model": self.model.state_dict()}

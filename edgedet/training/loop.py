@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from torch.utils.data import DataLoader
 
 from edgedet.config import Config, make_spec
 from edgedet.data import read_dataset
+from edgedet.data.classes import with_classes
+from edgedet.data.image_labels import read_image_labels
 from edgedet.data.types import Dataset
 from edgedet.errors import ConfigError, DataError
 from edgedet.model_file import save_model
@@ -23,24 +27,35 @@ from edgedet.progress import console, progress_bar
 from edgedet.spec import DetectorSpec
 from edgedet.training.anchors import boxes_wh_px
 from edgedet.training.augment import Augment
+from edgedet.training.best import Best, best_of
 from edgedet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgedet.training.engine import make_fabric
+from edgedet.training.engine import arithmetic, make_fabric
 from edgedet.training.fast_cpu import keep_freed_memory
+from edgedet.training.image_labels import MixedImages, MixedOrder
 from edgedet.training.images import TrainingImages, collate
 from edgedet.training.initialise import initialise
+from edgedet.training.multi_scale import SizedBatches
 from edgedet.training.record import Record, plot_record
 from edgedet.training.sampler import BatchOrder
 from edgedet.training.schedule import Progress, learning_rate
-from edgedet.training.step import TrainStep
+from edgedet.training.step import Batch, TrainStep
 from edgedet.training.targets import Targets
 
 MODEL, CHECKPOINT, METRICS, PLOT = "model.pt", "checkpoint.pt", "metrics.jsonl", "training.png"
+_CLOCK_STEPS = 10  # between two agreements of several processes on the time
 
 
 def run(config: Config, data: Path, out: Path, *, init: str | None, device: str, resume: bool) -> Path:
     """What `edgedet.training.train` documents."""
     if not resume and (out / CHECKPOINT).exists():
         raise ConfigError(f"{out}: already holds a run", "Give --resume to continue it, or another --out.")
+    if not resume:
+        _check_init(config, init)
+    with arithmetic(config.training):
+        return _run(config, data, out, init=init, device=device, resume=resume)
+
+
+def _run(config: Config, data: Path, out: Path, *, init: str | None, device: str, resume: bool) -> Path:
     fabric = make_fabric(config.training, device)
     fabric.launch()
     if config.training.fast_kernels and fabric.device.type == "cpu":
@@ -52,6 +67,8 @@ def run(config: Config, data: Path, out: Path, *, init: str | None, device: str,
         if checkpoint
         else make_spec(config, train_set.class_names, boxes_wh_px(train_set, config.input))
     )
+    if spec.class_parents:
+        train_set = with_classes(train_set, spec.class_names)
     if spec.class_names != train_set.class_names:
         raise ConfigError(f"{data}: its classes are not those of the run in {out}", "Resume with the same --data.")
     torch.manual_seed(config.training.seed)
@@ -61,7 +78,19 @@ def run(config: Config, data: Path, out: Path, *, init: str | None, device: str,
         if fabric.is_global_zero:
             console.print(str(report), markup=False, highlight=False, soft_wrap=True)
     val_set = read_dataset(data, config.training.val_split) if config.training.val_split else None
-    return Run(fabric, config, model, spec, train_set, val_set, out, checkpoint).finish()
+    wants_labels = config.training.image_label_share > 0
+    label_set = read_image_labels(data, spec.class_names) if wants_labels else None
+    return Run(fabric, config, model, spec, train_set, val_set, out, checkpoint, label_set).finish()
+
+
+def _check_init(config: Config, init: str | None) -> None:
+    """What is kept as it came must have come from somewhere."""
+    kept = {"freeze": config.training.freeze == "backbone", "batch_norm": config.training.batch_norm == "frozen"}
+    for name in (name for name, asked in kept.items() if asked and not init):
+        value = getattr(config.training, name)
+        raise ConfigError(
+            f"training.{name} is {value} without --init", "Give --init imagenet or a weights file, or leave it out."
+        )
 
 
 def _labelled(dataset: Dataset) -> Dataset:
@@ -73,18 +102,32 @@ def _labelled(dataset: Dataset) -> Dataset:
 
 
 def make_loader(
-    config: Config, dataset: Dataset, fabric: Fabric
+    config: Config, dataset: Dataset, fabric: Fabric, label_set: Dataset | None = None
 ) -> tuple[DataLoader[tuple[Tensor, Targets]], BatchOrder]:
-    """Augmented batches for this process, and the order that says which epoch it is."""
+    """Augmented batches for this process, and the order that says which epoch it is.
+
+    Args:
+        label_set: images of which only the class is known, to be mixed in.
+    """
     training = config.training
-    order = BatchOrder(len(dataset), training.batch_size, training.seed, fabric.global_rank, fabric.world_size)
-    images = TrainingImages(dataset, Augment(config.augment, config.input), training.seed, training.cache_mb)
+    share = training.image_label_share if label_set else 0.0
+    rest = (training.batch_size, training.seed, fabric.global_rank, fabric.world_size, training.accumulate)
+    order = MixedOrder(len(dataset), len(label_set), share, *rest) if label_set else BatchOrder(len(dataset), *rest)
+    images: Any = TrainingImages(
+        dataset, Augment(config.augment, config.input), training.seed, int(training.cache_mb * (1 - share))
+    )
+    if label_set:
+        augment = Augment(config.augment, config.input)
+        images = MixedImages(
+            images, TrainingImages(label_set, augment, training.seed + 1, int(training.cache_mb * share))
+        )
     context = "fork" if training.workers and sys.platform == "linux" else None  # forked loaders share the image cache
     loader: DataLoader[Any] = DataLoader(
         images,
-        batch_sampler=order,
+        batch_sampler=SizedBatches(order, config),
         num_workers=training.workers,
         collate_fn=collate,
+        pin_memory=fabric.device.type == "cuda",
         persistent_workers=training.workers > 0,
         multiprocessing_context=context,
     )
@@ -96,13 +139,14 @@ class Run:
 
     def __init__(
         self, fabric: Fabric, config: Config, model: nn.Module, spec: DetectorSpec, train_set: Dataset,
-        val_set: Dataset | None, out: Path, checkpoint: Checkpoint | None,
+        val_set: Dataset | None, out: Path, checkpoint: Checkpoint | None, label_set: Dataset | None = None,
     ) -> None:  # fmt: skip
         self.fabric, self.config, self.spec, self.out, self.val_set = fabric, config, spec, out, val_set
-        self.loader, self.order = make_loader(config, train_set, fabric)
+        self.loader, self.order = make_loader(config, train_set, fabric, label_set)
         self.step = TrainStep(fabric, model, spec, config)
         training = config.training
-        self.progress = Progress((training.epochs or 0) * len(self.order), (training.minutes or 0) * 60)
+        self.progress = Progress((training.epochs or 0) * self.order.steps, (training.minutes or 0) * 60)
+        self.next_agreement, self.agreed_share = 0, 0.0
         self.epoch = 0
         self.record = Record(out / METRICS, checkpoint.epoch if checkpoint else 0)
         if checkpoint:
@@ -110,14 +154,17 @@ class Run:
 
     def finish(self) -> Path:
         """Train to the end. Returns the path of model.pt."""
-        while self._share() < 1:
+        while self._share() < 1 and not self._stopped():
+            if self.step.frozen and self.epoch >= (self.config.training.freeze_epochs or math.inf):
+                self.step.thaw()
             started, first_step = time.monotonic(), self.progress.step
             parts, lr = self._train_epoch()
             seconds, steps = time.monotonic() - started, self.progress.step - first_step
             self.epoch += 1
-            images = steps * self.order.batch_size * self.fabric.world_size
+            images = steps * self.order.batch_size * self.order.accumulate * self.fabric.world_size
             self._save(self._line(parts, lr, images / seconds))
         if self.fabric.is_global_zero:
+            _print_end(self.config, self._best())
             plot_record(self.record.lines, self.out / PLOT)
         self.fabric.barrier()
         return self.out / MODEL
@@ -125,30 +172,50 @@ class Run:
     def _train_epoch(self) -> tuple[dict[str, float], float]:
         """One pass, or less when the time is up. Returns the mean loss parts and the last learning rate."""
         self.order.epoch = self.epoch
+        torch.manual_seed(self._epoch_seed())
         sums: dict[str, Tensor] = {}
-        lr, steps = 0.0, 0
+        lr, first_step = 0.0, self.progress.step
         with progress_bar() as bar:
-            task = bar.add_task(f"Epoch {self.epoch + 1}", total=len(self.order))
-            for pixels, targets in self.loader:
+            task = bar.add_task(f"Epoch {self.epoch + 1}", total=self.order.steps)
+            for batches in _steps(iter(self.loader), self.order.accumulate):
                 share = self._share()
-                if share >= 1 and steps:  # an epoch that was begun has a step, so that its record is not empty
+                if share >= 1 and self.progress.step > first_step:  # an epoch that was begun has a step to record
                     break
                 lr = learning_rate(self.config.training, self.progress.step, share)
-                for name, value in self.step(pixels, targets, lr).items():
-                    sums[name] = sums.get(name, torch.zeros(())) + value.cpu()
+                for name, value in self.step(batches, lr).items():  # summed where they lie: a look makes a GPU wait
+                    sums[name] = sums[name] + value if name in sums else value
                 self.progress.step += 1
-                steps += 1
                 bar.update(task, advance=1)
+        self.step.finite.look()
+        steps = self.progress.step - first_step
         return {name: float(value) / steps for name, value in sums.items()}, lr
 
+    def _epoch_seed(self) -> int:
+        """For dropout and the like: another for each epoch and process, the same after a resume."""
+        world = self.fabric.world_size
+        return (self.config.training.seed * 1_000_003 + self.epoch) * world + self.fabric.global_rank
+
     def _share(self) -> float:
-        """How much of the run is done; all processes go by the first one's clock."""
-        share = self.progress.share
-        return share if self.fabric.world_size == 1 else float(self.fabric.broadcast(share))
+        """How much of the run is done. By the clock all processes go by the first one's, asked every few steps."""
+        if self.fabric.world_size == 1 or self.config.training.epochs:
+            return self.progress.share
+        if self.progress.step >= self.next_agreement:
+            self.agreed_share = float(self.fabric.broadcast(self.progress.share))
+            self.next_agreement = self.progress.step + _CLOCK_STEPS
+        return self.agreed_share
+
+    def _best(self) -> Best:
+        training = self.config.training
+        return best_of(self.record.lines, training.monitor, training.min_delta)
+
+    def _stopped(self) -> bool:
+        """Whether patience is at its end; the first process has the record."""
+        patience = self.config.training.patience
+        return patience is not None and bool(self.fabric.broadcast(self._best().waited >= patience))
 
     def _line(self, parts: dict[str, float], lr: float, images_per_s: float) -> dict[str, object]:
         every = self.config.training.eval_every
-        due = self.progress.share >= 1 or (every > 0 and self.epoch % every == 0)
+        due = self._share() >= 1 or (every > 0 and self.epoch % every == 0)
         return {
             "epoch": self.epoch,
             "step": self.progress.step,
@@ -167,17 +234,21 @@ class Run:
         from edgedet.evaluation import evaluate
         from edgedet.torch_runner import TorchRunner
 
-        device = self.fabric.device
-        runner = TorchRunner(self.step.average.model.cpu(), self.spec, self.out / MODEL)
+        runner = TorchRunner(self.step.average.model, self.spec, self.out / MODEL)
         metrics = evaluate(runner, self.val_set).metrics
-        self.step.average.model.to(device)
         return {name: value for name, value in metrics.items() if math.isfinite(value)}  # NaN: no such objects
 
     def _save(self, line: dict[str, object]) -> None:
-        """The model, the checkpoint and the record of an epoch, in this order, each in one step."""
+        """The model, the record and the checkpoint of an epoch, in this order, each in one step.
+
+        A kill between them costs nothing: the epoch is run again from the checkpoint before it, with the same result.
+        """
         if self.fabric.is_global_zero:
-            save_model(self.out / MODEL, self.step.average.model, self.spec)
-            self.record.add(line)
+            self.record.lines.append(line)
+            kept = not self.config.training.keeps_best or self._best().epoch in (0, self.epoch)
+            if kept:
+                save_model(self.out / MODEL, self.step.average.model, self.spec)
+            self.record.write()
             save_checkpoint(self.out / CHECKPOINT, self._checkpoint())
             _print_line(line)
         self.fabric.barrier()
@@ -192,17 +263,36 @@ class Run:
             epoch=self.epoch,
             step=self.progress.step,
             elapsed_s=self.progress.elapsed_s,
-            rng=torch.get_rng_state(),
+            precision=self.fabric._precision.state_dict(),
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
+        if self.step.frozen and checkpoint.epoch > (self.config.training.freeze_epochs or math.inf):
+            self.step.thaw()  # the optimiser of the checkpoint has the backbone's parameters
         self.step.network.load_state_dict(checkpoint.model)
         self.step.optimiser.load_state_dict(checkpoint.optimiser)
         self.step.average.load_state_dict(checkpoint.ema)
         self.epoch = checkpoint.epoch
         self.progress.step = checkpoint.step
         self.progress.earlier_s = checkpoint.elapsed_s
-        torch.set_rng_state(checkpoint.rng)
+        self.fabric._precision.load_state_dict(checkpoint.precision)
+
+
+def _steps(batches: Iterator[Batch], accumulate: int) -> Iterator[list[Batch]]:
+    """The batches of each step."""
+    while step := list(islice(batches, accumulate)):
+        yield step
+
+
+def _print_end(config: Config, best: Best) -> None:
+    """Which epoch model.pt is, where that is not the last one's."""
+    training = config.training
+    if not training.keeps_best or not best.epoch:
+        return
+    early = training.patience is not None and best.waited >= training.patience
+    why = f"stopped after {best.waited} validations without a gain; " if early else ""
+    text = f"{why}model.pt is epoch {best.epoch} with {training.monitor} {best.value:.3f}"
+    console.print(text, markup=False, highlight=False)
 
 
 def _print_line(line: dict[str, object]) -> None:

@@ -25,8 +25,11 @@ class Record:
         )
 
     def add(self, line: dict[str, Any]) -> None:
-        """Append an epoch; the whole file is replaced in one step, so a kill never leaves half a line."""
         self.lines.append(line)
+        self.write()
+
+    def write(self) -> None:
+        """Replace the whole file in one step, so that a kill never leaves half a line."""
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.lines))
 
 

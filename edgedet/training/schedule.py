@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
 from edgedet.config import TrainingConfig
+from edgedet.training.parts import PARTS, Part, parameters_of
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
@@ -53,10 +56,8 @@ class Progress:
 
 
 def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; no weight decay on norms and biases, which have one dimension."""
-    weights = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
-    others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
-    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    """SGD with Nesterov momentum, or AdamW, over the parameters that are not frozen."""
+    groups = parameter_groups(model, config, PARTS)
     if config.optimiser == "sgd":
         return torch.optim.SGD(
             groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, foreach=True
@@ -64,6 +65,23 @@ def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), foreach=True)
 
 
+def parameter_groups(model: nn.Module, config: TrainingConfig, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Groups of an optimiser with their "weight_decay" and "lr_factor".
+
+    There is no weight decay on norms and biases, which have one dimension.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for decayed in (True, False):
+        for part in parts:
+            found = [p for p in parameters_of(model, part) if p.requires_grad and (p.dim() >= 2) == decayed]
+            if found:
+                groups.setdefault((getattr(config.lr_factor, part), decayed), []).extend(found)
+    return [
+        {"params": params, "weight_decay": config.weight_decay if decayed else 0.0, "lr_factor": factor}
+        for (factor, decayed), params in groups.items()
+    ]
+
+
 def set_learning_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group["lr_factor"]

@@ -90,3 +90,15 @@ def test_padding() -> None:
     assert found.class_ids.tolist() == [[3, PADDING], [PADDING, PADDING], [1, 2]]
     assert found.trained_on.tolist() == [[True, False], [False, False], [False, True]]
     assert found.left_alone.tolist() == [[False, False], [False, False], [True, False]]
+
+
+def test_accumulated_batches_are_the_images_of_one_large_batch() -> None:
+    alone = BatchOrder(26, 12, seed=0)
+    shares = [BatchOrder(26, 3, seed=0, rank=rank, world_size=2, accumulate=2) for rank in range(2)]
+    assert (alone.steps, shares[0].steps, len(shares[0])) == (2, 2, 4)
+    batches = [indices(share) for share in shares]
+    for step, together in enumerate(indices(alone)):
+        parts = [image for k in (2 * step, 2 * step + 1) for rank in range(2) for image in batches[rank][k]]
+        assert parts == together
+    few = BatchOrder(5, 4, seed=0, accumulate=3)  # batches shrink, and one image is used twice
+    assert (few.steps, few.batch_size, [len(b) for b in indices(few)]) == (1, 2, [2, 2, 2])
