@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedet.errors import ModelFileError
+from edgedet.importers.classifiers import classifier_of, training_command
 from edgedet.importers.imported import Imported, numbered_labels, read_labels
 from edgedet.importers.sources import SOURCES, Source, State
 from edgedet.model_file import KIND, load_torch_file
@@ -58,9 +59,15 @@ def _recognise(state: State, path: Path) -> Source:
         if all(mark in state for mark in source.marks):
             return source
     known = ", ".join(source.name for source in SOURCES)
+    if classifier := classifier_of(state):
+        raise ModelFileError(
+            f"{path}: weights of torchvision's classifier {classifier}, a backbone and no detector",
+            f"Train a detector that starts from them: {training_command(classifier, str(path))}.",
+        )
     if any(key.startswith(("classifier.", "fc.")) for key in state):
         raise ModelFileError(
-            f"{path}: holds a classifier, a detector was expected", f"Train one from it: edgedet train --init {path}"
+            f"{path}: holds a classifier, a detector was expected",
+            "Where it is the backbone of a configuration, train one from it: edgedet train CONFIG --init FILE.",
         )
     first = next(iter(state), "no tensor")
     raise ModelFileError(f"{path}: {len(state)} tensors ({first}, ...) of no known detector: {known}", _REMEDY)

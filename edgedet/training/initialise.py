@@ -1,8 +1,9 @@
-"""Starting weights: torchvision's published backbones, a backbone file, or an earlier model.pt."""
+"""Starting weights: torchvision's published classifiers, a file of one, or an earlier model.pt."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from edgedet.config import TrainingConfig
 from edgedet.errors import ConfigError, ModelFileError, NotRunError
 from edgedet.model_file import KIND, load_torch_file
 from edgedet.models import BACKBONES
-from edgedet.spec import DetectorSpec, InputSpec
+from edgedet.spec import CodingSpec, DetectorSpec, InputSpec, NetworkSpec, spec_field_names
+from edgedet.training import initialise_vgg
 
 # Statistics of torchvision's published classifiers (torchvision.transforms._presets.ImageClassification), in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _BACKBONE, _FEATURES = "backbone.", "features."
+_VGG_HEAD, _VGG = "ssd300", "vgg16"  # the head whose network brings its own backbone, and torchvision's name of that
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,15 @@ def initialise(model: nn.Module, spec: DetectorSpec, init: str, config: Training
     if init == "imagenet":
         weights = _published(spec)
         state = _download(weights)
-        return _load_backbone(model, spec, state, weights.url, config, per_channel=True)
+        load = _load_vgg16 if spec.network.head == _VGG_HEAD else _load_backbone
+        return load(model, spec, state, weights.url, config, per_channel=True)
     path = Path(init)
     content = load_torch_file(path)
     if content.get("kind") == KIND:
         return _load_model(model, spec, content, path)
     state = _state_dict(content, path)
-    return _load_backbone(model, spec, state, init, config, per_channel=_is_published(path, spec))
+    load = _load_vgg16 if spec.network.head == _VGG_HEAD else _load_backbone
+    return load(model, spec, state, init, config, per_channel=_is_published(path, spec))
 
 
 def fold_normalisation(state: dict[str, Tensor], first_conv: str, first_norm: str, image: InputSpec) -> None:
@@ -118,6 +123,40 @@ def _load_backbone(
     return InitReport(source, len(given), len(model.state_dict()), note)
 
 
+def _load_vgg16(
+    model: nn.Module,
+    spec: DetectorSpec,
+    state: dict[str, Tensor],
+    source: str,
+    config: TrainingConfig,
+    per_channel: bool,
+) -> InitReport:
+    """The same for SSD300, whose backbone goes on with what were VGG-16's dense layers."""
+    own = model.state_dict()
+    remedy = "Give torchvision's vgg16, and leave network.width at 1."
+    try:
+        given = initialise_vgg.from_vgg16({key: value.float() for key, value in state.items()})
+    except (KeyError, RuntimeError) as error:
+        raise ModelFileError(f"{source}: not weights of VGG-16 ({error} does not fit)", remedy) from error
+    if wrong := [key for key, value in given.items() if value.shape != own[key].shape]:
+        key, found, wanted = wrong[0], tuple(given[wrong[0]].shape), tuple(own[wrong[0]].shape)
+        raise ModelFileError(
+            f"{source}: not weights of VGG-16 at width {spec.network.width} ({key} has shape {found}, not {wanted})",
+            remedy,
+        )
+    note = ""
+    if per_channel if config.init_normalisation == "auto" else config.init_normalisation == "imagenet":
+        first, image = initialise_vgg.FIRST, spec.input
+        weight = given[f"{first}.weight"]
+        mean, std = weight.new_tensor(IMAGENET_MEAN), weight.new_tensor(IMAGENET_STD)
+        shift = (image.mean / 255 - mean) / std
+        given[f"{first}.bias"] = given[f"{first}.bias"] + weight.sum(dim=(2, 3)) @ shift
+        given[f"{first}.weight"] = weight * (image.std / 255 / std)[None, :, None, None]
+        note = "per-channel ImageNet normalisation folded into the first convolution"
+    model.load_state_dict(given, strict=False)
+    return InitReport(source, len(given), len(own), note)
+
+
 def _change_eps(backbone: nn.Module, state: dict[str, Tensor], assumed_eps: float) -> None:
     """Scale batch norms so that weights made for one eps compute the same under the network's own."""
     for name, norm in backbone.named_modules():
@@ -131,9 +170,17 @@ def _change_eps(backbone: nn.Module, state: dict[str, Tensor], assumed_eps: floa
 def _load_model(model: nn.Module, spec: DetectorSpec, content: Mapping[str, object], path: Path) -> InitReport:
     """Copy every tensor of an earlier detector that has the same name and shape."""
     earlier = DetectorSpec.from_json(str(content.get("spec")), str(path))
-    if (earlier.network, earlier.coding) != (spec.network, spec.coding):
+    differing = _differing(earlier, spec)
+    if {name for name, _, _ in differing} & {"network.head", "network.backbone", "network.layers", "coding.kind"}:
         raise ModelFileError(
             f"{path}: is a {earlier.network}, not a {spec.network}", "Give a model.pt of the same network and coding."
+        )
+    if differing:
+        field, theirs, ours = differing[0]
+        changes = " ".join(f"--set {name}={json.dumps(value, separators=(',', ':'))}" for name, value, _ in differing)
+        raise ModelFileError(
+            f"{path}: was made with {field} {theirs!r}, this configuration has {ours!r}",
+            f"Give a model.pt of the same network, coding and normalisation, or train with {changes}.",
         )
     own = model.state_dict()
     given = _state_dict(dict(content), path)
@@ -142,6 +189,18 @@ def _load_model(model: nn.Module, spec: DetectorSpec, content: Mapping[str, obje
     model.load_state_dict(fitting, strict=False)
     note = f"new: layers of {', '.join(left)} whose number of classes or priors differs" if left else ""
     return InitReport(str(path), len(fitting), len(own), note)
+
+
+def _differing(earlier: DetectorSpec, spec: DetectorSpec) -> list[tuple[str, object, object]]:
+    """Fields that weights depend on, with both values, where they differ."""
+    fields = [
+        *(("network", field) for field in spec_field_names(NetworkSpec)),
+        *(("coding", field) for field in spec_field_names(CodingSpec)),
+        ("input", "mean"),
+        ("input", "std"),
+    ]
+    pairs = [(f"{p}.{f}", getattr(getattr(earlier, p), f), getattr(getattr(spec, p), f)) for p, f in fields]
+    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def _state_dict(content: dict[str, object], path: Path) -> dict[str, Tensor]:
@@ -155,15 +214,22 @@ def _state_dict(content: dict[str, object], path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _torchvision_name(spec: DetectorSpec) -> str:
+    """Name under which torchvision publishes the classifier that the backbone is a part of; "" where it does not."""
+    if spec.network.head == _VGG_HEAD:
+        return _VGG
+    return BACKBONES[spec.network.backbone].torchvision if spec.network.backbone else ""
+
+
 def _published(spec: DetectorSpec) -> torchvision.models.WeightsEnum:
     network = spec.network
-    published = BACKBONES[network.backbone].torchvision if network.backbone else ""
+    published = _torchvision_name(spec)
     if not published:
         name = network.backbone or network.head
         raise ConfigError(f"--init imagenet: there are no published weights for {name}", "Leave --init out.")
     if network.width != 1.0 or network.reduced_tail:
         raise ConfigError(
-            f"--init imagenet: torchvision publishes {network.backbone} at width 1.0 with its full tail only",
+            f"--init imagenet: torchvision publishes {published} at width 1.0 with its full tail only",
             "Set network.width to 1.0 and network.reduced_tail to false, or leave --init out.",
         )
     return torchvision.models.get_model_weights(published)["IMAGENET1K_V1"]
@@ -183,9 +249,10 @@ def _download(weights: torchvision.models.WeightsEnum) -> dict[str, Tensor]:
 
 def _is_published(path: Path, spec: DetectorSpec) -> bool:
     """Whether torchvision publishes this file for the backbone: published names end in the digest's first digits."""
-    published = BACKBONES[spec.network.backbone].torchvision if spec.network.backbone else ""
+    published = _torchvision_name(spec)
     if not published:
         return False
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     rows = torchvision.models.get_model_weights(published)
-    return any(digest.startswith(Path(row.url).stem.rsplit("-", 1)[-1]) for row in rows)
+    known = [row for row in rows if tuple(row.transforms().mean) == IMAGENET_MEAN]
+    return any(digest.startswith(Path(row.url).stem.rsplit("-", 1)[-1]) for row in known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torchvision.models.detection import (
     retinanet_resnet50_fpn,
@@ -19,7 +21,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from edgedet.decode import Decoder
 from edgedet.errors import EdgedetError
-from edgedet.importers import import_model
+from edgedet.importers import import_model, state_dicts
 from edgedet.model_file import save_model
 from edgedet.preprocess import normalise
 from tests.importers import pytorch_ssd_networks
@@ -143,9 +145,7 @@ def test_pytorch_ssd_gives_the_outputs_of_its_layers(tmp_path: Path, kind: str) 
         ((64, 2, 7, 7), "the first layer of torchvision retinanet_resnet50_fpn was expected, found tensors of other"),
     ],
 )
-def test_retinanet_without_its_layers_is_one_line(
-    tmp_path: Path, conv_shape: tuple[int, ...], message: str
-) -> None:
+def test_retinanet_without_its_layers_is_one_line(tmp_path: Path, conv_shape: tuple[int, ...], message: str) -> None:
     state = {
         "backbone.body.conv1.weight": torch.zeros(conv_shape),
         "head.classification_head.cls_logits.weight": torch.zeros(36, 2, 3, 3),
@@ -219,3 +219,44 @@ def test_truncated_and_own_files(state: State, tmp_path: Path) -> None:
     save_model(tmp_path / "model.pt", small_model(spec), spec)
     with pytest.raises(EdgedetError, match=r"already a model\.pt"):
         import_model(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("mobilenet_v2", "train ssdlite_mobilenet_v2 --init"),
+        ("mobilenet_v3_large", r"train ssdlite_mobilenet_v3_large --init .* --set network\.reduced_tail=false"),
+        ("mobilenet_v3_small", r"train ssdlite_mobilenet_v3_small --init .* --set network\.reduced_tail=false"),
+        ("resnet50", "train retinanet_resnet50 --init"),
+        ("vgg16", "train ssd300_vgg16 --init"),
+    ],
+)
+def test_a_classifier_is_named_with_the_command_that_starts_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, command: str
+) -> None:
+    with torch.device("meta"):
+        shapes = torchvision.models.get_model(name, num_classes=7).state_dict()
+    monkeypatch.setattr(state_dicts, "load_torch_file", lambda path: dict(shapes))  # their weights are large
+    with pytest.raises(EdgedetError, match=rf"torchvision's classifier {name}, a backbone.*{command}"):
+        import_model(tmp_path / "weights.pth")
+
+
+class _Code:
+    """Would run when unpickled the plain way."""
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, ("was_run",)
+
+
+def test_code_in_a_file_is_not_run(state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EdgedetError, match="not a readable weights file") as caught:
+        import_model(_save(tmp_path, state | {"extra": _Code()}))
+    assert "\n" not in str(caught.value)
+    assert not Path("was_run").exists()
+
+
+def test_labels_of_another_number_are_one_line(state: State, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    with pytest.raises(EdgedetError, match=r"labels\.txt: 20 class names were expected, found 2"):
+        import_model(_save(tmp_path, state), labels=tmp_path / "labels.txt")

@@ -14,7 +14,8 @@ from edgedet.config import TrainingConfig
 from edgedet.errors import ConfigError, ModelFileError, NotRunError
 from edgedet.model_file import load_torch_file, save_model
 from edgedet.models import build
-from edgedet.spec import DetectorSpec
+from edgedet.preprocess import normalise
+from edgedet.spec import DetectorSpec, NetworkSpec
 from edgedet.training import initialise as module
 from edgedet.training.initialise import IMAGENET_MEAN, IMAGENET_STD, initialise
 from tests.small_models import small_model, small_spec
@@ -224,3 +225,43 @@ def test_the_shared_v3_backbone_with_its_eps(shared_data: Path) -> None:
     with torch.no_grad():
         expected = exact.features(x)
         assert torch.allclose(model.backbone(x)[1], expected, atol=2e-3 * float(expected.abs().max()))
+
+
+def test_ssd300_starts_from_vgg16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At width 1 in shape only: dense layers are thinned out as the paper says, and conv5 goes on behind conv4."""
+    spec = small_spec("ssd300", network=NetworkSpec("ssd300"))
+    torch.manual_seed(0)
+    source = torchvision.models.vgg16()
+    state = dict(source.state_dict())
+    monkeypatch.setattr(module, "load_torch_file", lambda path: dict(state))
+    monkeypatch.setattr(module, "_is_published", lambda path, spec: True)
+    model = build(spec)
+    report = initialise(model, spec, "vgg16.pth", CONFIG)
+    assert report.loaded == 2 * 15
+    pixels = torch.randint(0, 256, (1, 3, 64, 64)).float()
+    inside = (slice(None), slice(None), slice(3, -3), slice(3, -3))  # the border sees the padding
+    with torch.no_grad():
+        wanted = source.features[:9](imagenet_input(pixels))[inside]
+        ours = model.backbone.features[:9](normalise(pixels, spec.input))[inside]
+        assert torch.allclose(ours, wanted, atol=1e-5)
+        conv4 = torch.rand(1, 512, 6, 6)
+        assert torch.allclose(model.backbone.extra[0][:7](conv4), source.features[23:30](conv4), atol=1e-5)
+    fc6 = source.classifier[0].weight.reshape(4096, 512, 7, 7)
+    kept = model.backbone.extra[0][7][1].weight
+    assert torch.equal(kept[5, 9], torch.stack([fc6[20, 9, row, ::3] for row in (0, 3, 6)]))
+    assert torch.equal(model.backbone.extra[0][7][3].weight[3, 7, 0, 0], source.classifier[3].weight[12, 28])
+
+    state.pop("features.28.weight")
+    with pytest.raises(ModelFileError, match=r"not weights of VGG-16 .*features\.28\.weight"):
+        initialise(model, spec, "vgg16.pth", CONFIG)
+
+
+def test_a_model_of_another_normalisation_names_what_to_set(tmp_path: Path) -> None:
+    """As imports from torchvision have it."""
+    other = replace(
+        SPEC, input=replace(SPEC.input, std=57.7), network=replace(SPEC.network, input_shift=(0.5, 0.0, 1.0))
+    )
+    save_model(tmp_path / "other.pt", build(other), other)
+    message = r"network\.input_shift.*--set network\.input_shift=\[0\.5,0\.0,1\.0\] --set input\.std=57\.7"
+    with pytest.raises(ModelFileError, match=message):
+        initialise(build(SPEC), SPEC, str(tmp_path / "other.pt"), CONFIG)
