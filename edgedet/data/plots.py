@@ -1,4 +1,4 @@
-"""Pictures of a data set: distributions as diagrams, and a sheet of samples with their boxes."""
+"""Pictures of a data set: distributions and classes as diagrams, and a sheet of samples with their boxes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from edgedet.data.class_plots import rgb, write_classes
+from edgedet.data.figures import save_figure, whole_numbers
 from edgedet.data.image import load_image
-from edgedet.data.statistics import BoxTable, FloatArray, box_table
+from edgedet.data.statistics import LARGE_FROM_PX2, SMALL_BELOW_PX2, BoxTable, FloatArray, box_table
 from edgedet.data.types import Dataset, Sample
-from edgedet.draw import class_colour, contact_sheet, draw_detections
+from edgedet.draw import contact_sheet, draw_detections
 from edgedet.files import atomic_path
 from edgedet.preprocess import UInt8Image
 from edgedet.progress import track
@@ -20,28 +22,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BINS = 40
-_SHOWN_CLASSES = 40  # bars that stay readable
 _SHEET_IMAGES, _SHEET_COLUMNS = 24, 6
+_LEGEND_CLASSES = 6
+_SHOWN_BOXES = 20_000  # dots that a scatter still draws in a second
 
 
-def write_plots(dataset: Dataset, out: Path) -> tuple[Path, Path]:
-    """Write <split>_distributions.png and <split>_samples.png.
+def write_plots(dataset: Dataset, out: Path) -> tuple[Path, ...]:
+    """Write <split>_distributions.png, <split>_classes.png and <split>_samples.png.
 
     Args:
         dataset: a split.
         out: folder, made where missing.
 
     Returns:
-        Paths of the two files.
+        Paths of the files.
 
     Raises:
         DataError: a picture on the sheet cannot be read.
     """
-    diagrams, sheet = out / f"{dataset.split}_distributions.png", out / f"{dataset.split}_samples.png"
-    _write_distributions(dataset, diagrams)
+    names = ("distributions", "classes", "samples")
+    distributions, classes, sheet = (out / f"{dataset.split}_{name}.png" for name in names)
+    _write_distributions(dataset, distributions)
+    write_classes(dataset, classes)
     with atomic_path(sheet) as temporary:
         Image.fromarray(sample_sheet(dataset)).save(temporary)
-    return diagrams, sheet
+    return distributions, classes, sheet
 
 
 def sample_sheet(dataset: Dataset, count: int = _SHEET_IMAGES, columns: int = _SHEET_COLUMNS) -> UInt8Image:
@@ -67,57 +72,81 @@ def _flags(difficult: bool, crowd: bool) -> str:
 
 
 def _write_distributions(dataset: Dataset, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     table = box_table(dataset)
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    counts = f"{len(dataset)} images, {len(table.class_ids)} objects"
-    figure.suptitle(f"{dataset.root.name}, split {dataset.split}: {counts}")
-    axes = figure.subplots(2, 3)
-    _class_bars(axes[0, 0], table, dataset.class_names)
-    _counts(axes[0, 1], table, len(dataset))
-    _scatter(axes[0, 2], table)
-    _histogram(axes[1, 0], np.sqrt(table.wh_px.prod(axis=1)), "square root of box area (px)")
-    _histogram(axes[1, 1], np.sqrt((table.wh_px / table.image_wh_px).prod(axis=1)), "the same, as a share of the image")
-    _histogram(axes[1, 2], table.wh_px[:, 0] / table.wh_px[:, 1], "width / height", logarithmic=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
-
-
-def _class_bars(axes: Axes, table: BoxTable, names: tuple[str, ...]) -> None:
-    counts = np.bincount(table.class_ids, minlength=len(names))
-    order = np.argsort(-counts, kind="stable")[:_SHOWN_CLASSES]
-    axes.barh([names[k] for k in order], counts[order], color=[_colour(k) for k in order])
-    axes.invert_yaxis()
-    axes.tick_params(axis="y", labelsize="small" if len(order) <= 15 else 5)
-    axes.set_xlabel("objects" if len(names) <= _SHOWN_CLASSES else f"objects, {_SHOWN_CLASSES} most frequent classes")
-
-
-def _colour(class_id: int) -> tuple[float, float, float]:
-    red, green, blue = class_colour(int(class_id))
-    return red / 255, green / 255, blue / 255
+    title = f"{dataset.root.name}, split {dataset.split}: {len(dataset)} images, {len(table.class_ids)} objects"
+    with save_figure(path, title, (13, 7.8)) as figure:
+        axes = figure.subplots(2, 3)
+        _counts(axes[0, 0], table, len(dataset))
+        _areas(axes[0, 1], table)
+        _scatter(axes[0, 2], table, dataset.class_names)
+        sizes = np.array([(s.width_px, s.height_px) for s in dataset.samples], dtype=np.float64)
+        _ratios(axes[1, 0], sizes[:, 0] / sizes[:, 1], "Shape of images", "images")
+        _ratios(axes[1, 1], table.wh_px[:, 0] / table.wh_px[:, 1], "Shape of boxes", "objects")
+        shares = np.sqrt((table.wh_px / table.image_wh_px).prod(axis=1))
+        axes[1, 2].hist(shares, bins=_BINS, range=(0, 1))
+        axes[1, 2].set(title="Size of boxes in their image", xlabel="square root of box area / image area")
+        axes[1, 2].set_ylabel("objects")
 
 
 def _counts(axes: Axes, table: BoxTable, images: int) -> None:
+    """One bar a number, or 40 bars where there are more."""
     per_image = np.bincount(table.image_ids, minlength=images)
-    axes.hist(per_image, bins=(np.arange(per_image.max() + 2) - 0.5).tolist())
-    axes.set(xlabel="objects per image", ylabel="images")
+    bars = np.arange(per_image.max() + 2) - 0.5
+    axes.hist(per_image, bins=bars.tolist() if len(bars) <= 2 * _BINS else _BINS)
+    axes.set(title="Objects per image", xlabel="objects", ylabel="images")
+    whole_numbers(axes.xaxis)
+    whole_numbers(axes.yaxis)
 
 
-def _scatter(axes: Axes, table: BoxTable) -> None:
-    """Classes have the colours of the bars."""
-    colours = [_colour(k) for k in table.class_ids]
-    axes.scatter(table.wh_px[:, 0], table.wh_px[:, 1], c=colours, s=5, alpha=0.5)
-    axes.set(xlabel="box width (px)", ylabel="box height (px)")
+def _areas(axes: Axes, table: BoxTable) -> None:
+    """COCO's limits of small and large are drawn in."""
+    areas = table.wh_px.prod(axis=1)
+    _log_histogram(axes, np.sqrt(areas))
+    for limit, name in ((SMALL_BELOW_PX2, "small"), (LARGE_FROM_PX2, "large")):
+        axes.axvline(np.sqrt(limit), color="0.3", linestyle="--", linewidth=1)
+        side, align = (0.98, "right") if name == "small" else (1.02, "left")
+        axes.text(np.sqrt(limit) * side, 0.98, name, ha=align, va="top", transform=axes.get_xaxis_transform())
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.08)  # room for the words
+    axes.set(title="Box areas", xlabel="square root of area (px), logarithmic", ylabel="objects")
+    _plain_ticks(axes)
 
 
-def _histogram(axes: Axes, values: FloatArray, label: str, logarithmic: bool = False) -> None:
-    bins: int | list[float] = _BINS
-    if logarithmic and len(values):
-        reach = max(np.abs(np.log(values)).max(), 0.1)
-        bins = np.exp(np.linspace(-reach, reach, _BINS)).tolist()
-        axes.set_xscale("log")
-    axes.hist(values, bins=bins)
-    axes.set(xlabel=label, ylabel="objects")
+def _scatter(axes: Axes, table: BoxTable, names: tuple[str, ...]) -> None:
+    """At most 20,000 boxes, spread evenly; the most frequent classes are named."""
+    step = -(-len(table.class_ids) // _SHOWN_BOXES) or 1
+    wh, class_ids = table.wh_px[::step], table.class_ids[::step]
+    axes.scatter(wh[:, 0], wh[:, 1], c=[rgb(k) for k in class_ids], s=5, alpha=0.5)
+    reach = float(wh.max(initial=1)) * 1.04
+    axes.plot([0, reach], [0, reach], color="0.6", linewidth=0.8)
+    axes.set(title="Box width against height", xlabel="width (px)", ylabel="height (px)")
+    axes.set(xlim=(0, reach), ylim=(0, reach), aspect="equal")
+    counts = np.bincount(table.class_ids, minlength=len(names))
+    for k in np.argsort(-counts, kind="stable")[:_LEGEND_CLASSES]:
+        axes.scatter([], [], color=rgb(int(k)), s=20, label=names[k])
+    title = "most frequent" if len(names) > _LEGEND_CLASSES else None
+    axes.legend(loc="upper left", fontsize="small", framealpha=0.7, title=title)
+
+
+def _ratios(axes: Axes, values: FloatArray, title: str, unit: str) -> None:
+    """Width over height on a logarithmic axis around 1, so that lying and standing shapes mirror each other."""
+    reach = max(np.abs(np.log(values)).max(initial=0.0), np.log(2.0)) * 1.02
+    axes.hist(values, bins=np.exp(np.linspace(-reach, reach, _BINS + 1)).tolist())
+    axes.axvline(1, color="0.3", linestyle="--", linewidth=1)
+    axes.set(xscale="log", title=title, xlabel="width / height, logarithmic", ylabel=unit)
+    whole_numbers(axes.yaxis)
+    _plain_ticks(axes)
+
+
+def _log_histogram(axes: Axes, values: FloatArray) -> None:
+    low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 10.0)
+    axes.hist(values, bins=np.geomspace(low / 1.05, high * 1.05, _BINS + 1).tolist())
+    axes.set_xscale("log")
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """Numbers as people write them, at 1, 2 and 5 times powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -14,7 +14,7 @@ from edgedet.data.types import Dataset
 FloatArray = npt.NDArray[np.float64]
 
 # COCO's size ranges, by area in square pixels (pycocotools' areaRng): small below 32^2, large from 96^2 on.
-_SMALL_BELOW_PX2, _LARGE_FROM_PX2 = 32.0**2, 96.0**2
+SMALL_BELOW_PX2, LARGE_FROM_PX2 = 32.0**2, 96.0**2
 _QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
 
@@ -34,11 +34,12 @@ class Quantiles:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Objects of one class, and how many pictures hold at least one."""
+    """Objects of one class, their share of all objects, and how many pictures hold at least one."""
 
     name: str
     objects: int
     images: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Statistics:
         empty_images: pictures without any object.
         difficult, crowd: objects with that flag; they are among `objects`.
         small, medium, large: objects by COCO's ranges of area (32^2, 96^2 px).
-        image_width_px, image_height_px, objects_per_image: over pictures.
+        class_balance: entropy of the classes' shares over that of equal shares: 1 for equally many objects of every
+            class, 0 for one class alone. None for fewer than two classes or no objects.
+        cooccurrence: (C, C) pictures that hold both classes; on the diagonal those that hold the class.
+        image_width_px, image_height_px, image_aspect (width / height), objects_per_image: over pictures.
         box_*: over objects, in pixels of the original picture; aspect is width / height, area_share the box's
             area over its picture's.
     """
@@ -64,8 +68,11 @@ class Statistics:
     medium: int
     large: int
     classes: tuple[ClassCount, ...]
+    class_balance: float | None
+    cooccurrence: tuple[tuple[int, ...], ...]
     image_width_px: Quantiles
     image_height_px: Quantiles
+    image_aspect: Quantiles
     objects_per_image: Quantiles
     box_width_px: Quantiles | None
     box_height_px: Quantiles | None
@@ -122,12 +129,15 @@ def statistics(dataset: Dataset) -> Statistics:
         empty_images=counts.count(0),
         difficult=sum(int(s.objects.difficult.sum()) for s in dataset.samples),
         crowd=sum(int(s.objects.crowd.sum()) for s in dataset.samples),
-        small=int((table.area_px2 < _SMALL_BELOW_PX2).sum()),
-        medium=int(((table.area_px2 >= _SMALL_BELOW_PX2) & (table.area_px2 < _LARGE_FROM_PX2)).sum()),
-        large=int((table.area_px2 >= _LARGE_FROM_PX2).sum()),
+        small=int((table.area_px2 < SMALL_BELOW_PX2).sum()),
+        medium=int(((table.area_px2 >= SMALL_BELOW_PX2) & (table.area_px2 < LARGE_FROM_PX2)).sum()),
+        large=int((table.area_px2 >= LARGE_FROM_PX2).sum()),
         classes=_class_counts(dataset.class_names, table),
+        class_balance=_balance(np.bincount(table.class_ids, minlength=len(dataset.class_names))),
+        cooccurrence=tuple(map(tuple, cooccurrence(dataset).tolist())),
         image_width_px=_spread([s.width_px for s in dataset.samples]),
         image_height_px=_spread([s.height_px for s in dataset.samples]),
+        image_aspect=_spread([s.width_px / s.height_px for s in dataset.samples]),
         objects_per_image=_spread(counts),
         box_width_px=_spread_or_none(width),
         box_height_px=_spread_or_none(height),
@@ -142,8 +152,26 @@ def _class_counts(names: Sequence[str], table: BoxTable) -> tuple[ClassCount, ..
     found = []
     for class_id, name in enumerate(names):
         mine = table.class_ids == class_id
-        found.append(ClassCount(name, int(mine.sum()), len(np.unique(table.image_ids[mine]))))
+        share = float(mine.mean()) if len(mine) else 0.0
+        found.append(ClassCount(name, int(mine.sum()), len(np.unique(table.image_ids[mine])), share))
     return tuple(found)
+
+
+def cooccurrence(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """(C, C) number of pictures that hold an object of both classes."""
+    present = np.zeros((len(dataset), len(dataset.class_names)), dtype=np.int64)
+    for row, sample in enumerate(dataset.samples):
+        present[row, sample.objects.class_ids] = 1
+    together: npt.NDArray[np.int64] = present.T @ present
+    return together
+
+
+def _balance(counts: npt.NDArray[np.int64]) -> float | None:
+    """Normalised Shannon entropy (Pielou's evenness)."""
+    if len(counts) < 2 or not counts.any():
+        return None
+    shares = counts[counts > 0] / counts.sum()
+    return abs(float((shares * np.log(shares)).sum())) / float(np.log(len(counts)))
 
 
 def _spread(values: Sequence[float] | FloatArray) -> Quantiles:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from edgedet.data.types import Dataset
 from edgedet.errors import DataError
 from edgedet.preprocess import placement
+from edgedet.progress import track
 from edgedet.spec import InputSpec
 
 _MAX_ROUNDS = 300
 _RESTARTS = 8
+_COVERED_IOU = 0.5
 
 
 def boxes_wh_px(dataset: Dataset, image: InputSpec) -> npt.NDArray[np.float32]:
@@ -80,3 +85,53 @@ def _k_means(boxes: npt.NDArray[np.float64], anchors: npt.NDArray[np.float64]) -
             [boxes[owner == k].mean(axis=0) if (owner == k).any() else anchors[k] for k in range(len(anchors))]
         )
     return anchors
+
+
+@dataclass(frozen=True)
+class AnchorFit:
+    """Anchors of one k-means and how well they cover the boxes.
+
+    Attributes:
+        anchors_wh: (count, 2), in order of area.
+        mean_iou: mean over the boxes of the IoU with the nearest anchor.
+        covered: share of the boxes with an IoU of at least 0.5.
+    """
+
+    anchors_wh: npt.NDArray[np.float64]
+    mean_iou: float
+    covered: float
+
+    @property
+    def count(self) -> int:
+        return len(self.anchors_wh)
+
+
+def anchor_curve(boxes_wh: npt.NDArray[np.floating], counts: Sequence[int], seed: int = 0) -> list[AnchorFit]:
+    """One fit for each number of anchors: the curve of the YOLOv2 paper, figure 2. Arguments as for `fit_anchors`."""
+    return [rate_anchors(boxes_wh, fit_anchors(boxes_wh, count, seed)) for count in track(counts, "Fitting anchors")]
+
+
+def rate_anchors(boxes_wh: npt.NDArray[np.floating], anchors_wh: npt.NDArray[np.floating]) -> AnchorFit:
+    """How well given anchors cover the boxes."""
+    best = shape_iou(boxes_wh, anchors_wh).max(axis=1)
+    return AnchorFit(np.asarray(anchors_wh, np.float64), float(best.mean()), float((best >= _COVERED_IOU).mean()))
+
+
+def elbow(counts: Sequence[int], values: Sequence[float]) -> int:
+    """The count after which a rising curve flattens: the point farthest above the chord between the curve's ends.
+
+    Both axes are scaled to 0..1 first (Satopaa et al., "Finding a 'Kneedle' in a Haystack", 2011, without smoothing,
+    since k-means' mean IoU rises nearly smoothly). The result depends on the range of counts, as every elbow does.
+
+    Args:
+        counts: rising, at least one.
+        values: of the same length.
+
+    Returns:
+        One of `counts`; the first where no point lies above the chord.
+    """
+    x, y = np.asarray(counts, np.float64), np.asarray(values, np.float64)
+    if len(x) < 3 or y[-1] == y[0]:
+        return int(counts[0])
+    above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
+    return int(counts[int(above.round(12).argmax())])

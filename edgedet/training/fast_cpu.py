@@ -154,11 +154,13 @@ class _ChannelMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor) -> Tensor:
         ctx.shape = input.shape
-        return input.mean((2, 3), keepdim=True)
+        mean: Tensor = input.mean((2, 3), keepdim=True)
+        return mean
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Tensor:
-        return (grad_output / (ctx.shape[2] * ctx.shape[3])).expand(ctx.shape)
+        share: Tensor = grad_output / (ctx.shape[2] * ctx.shape[3])
+        return share.expand(ctx.shape)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from edgedet.cli import data as commands
-from edgedet.errors import DataError
+from edgedet.errors import DataError, EdgedetError
 from tests.data.makers import DISC, voc
 
 
@@ -39,7 +40,8 @@ def test_synth_check_stats_together(app: typer.Typer, tmp_path: Path) -> None:
     assert {split: n["images"] for split, n in content["splits"].items()} == {
         "train": 6, "val": 2, "trainval": 8, "test": 3,
     }  # fmt: skip
-    assert len(list((tmp_path / "plots").glob("*.png"))) == 8
+    assert len(list((tmp_path / "plots").glob("*.png"))) == 12
+    assert json.loads((tmp_path / "plots" / "stats.json").read_text()) == content
 
 
 def test_check_lists_faults_and_fails(app: typer.Typer, tmp_path: Path) -> None:
@@ -72,6 +74,78 @@ def test_stats_of_one_split_names_what_was_left_out(app: typer.Typer, tmp_path: 
     assert "test" not in result.stdout.split("Left out")[0].replace(str(root), "")
 
 
+def test_stats_with_a_configurations_priors(app: typer.Typer, tmp_path: Path) -> None:
+    boxes = [("disc", 1, 1, 20, 20), ("disc", 1, 1, 11, 30), ("disc", 1, 1, 30, 12), ("disc", 5, 5, 13, 14)]
+    root = voc(tmp_path / "set", {"train": {"a": boxes, "b": [("disc", 1, 1, 40, 30), ("disc", 2, 2, 6, 6)]}})
+    words = ["data", "stats", str(root), "--config", "tiny_yolov3", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "train_priors.png").stat().st_size > 0
+    priors = json.loads((tmp_path / "out" / "stats.json").read_text())["splits"]["train"]["priors"]
+    assert (priors["config"], priors["measure"], priors["objects"]) == ("tiny_yolov3", "shape_iou", 6)
+    assert priors["share_no_prior_reaches"] == 0  # six anchors were fitted to six boxes
+    assert sum(priors["histogram"]["objects"]) == 6
+    assert sum(level["objects_best_here"] for level in priors["levels"]) == 6
+
+
+def _rectangles(tmp_path: Path) -> Path:
+    """Two clusters of three boxes; in 320x320 px, 40x30 px pictures are stretched by 8 and 32 / 3."""
+    small, large = [(8, 9), (9, 9), (8, 10)], [(30, 24), (32, 24), (30, 25)]
+    boxes = [("disc", 1, 1, w, h) for w, h in (*small, *large)]
+    return voc(tmp_path / "set", {"train": {"a": boxes}})
+
+
+def test_anchors(app: typer.Typer, tmp_path: Path) -> None:
+    root, out = _rectangles(tmp_path), tmp_path / "anchors"
+    words = ["data", "anchors", str(root), "--k", "1..9", "--levels", "1,1", "--out", str(out)]
+    first = CliRunner().invoke(app, words)
+    assert first.exit_code == 0, first.output
+    assert "no more than 6 different boxes" in first.stdout
+    assert (out / "anchors.png").stat().st_size > 0
+    content = json.loads((out / "anchors.json").read_text())
+    assert [row["k"] for row in content["curve"]] == [1, 2, 3, 4, 5, 6]
+    assert (content["schema"], content["boxes"], content["elbow"]) == (1, 6, 2)
+    (small,), (large,) = content["priors"]["anchors_wh_px"]
+    assert small == [pytest.approx(25 / 3 * 8, abs=0.06), pytest.approx(28 / 3 * 32 / 3, abs=0.06)]
+    assert large == [pytest.approx(92 / 3 * 8, abs=0.06), pytest.approx(73 / 3 * 32 / 3, abs=0.06)]
+    pasted = first.stdout[first.stdout.index("priors:") : first.stdout.index("wrote")]
+    assert yaml.safe_load(pasted)["priors"] == content["priors"]
+    CliRunner().invoke(app, words)
+    assert json.loads((out / "anchors.json").read_text()) == content
+
+
+def test_anchors_for_a_configuration_go_to_its_levels(app: typer.Typer, tmp_path: Path) -> None:
+    root, out = _rectangles(tmp_path), tmp_path / "anchors"
+    words = ["data", "anchors", str(root), "--k", "1..3", "--config", "tiny_yolov3", "--levels", "1,1"]
+    result = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    content = json.loads((out / "anchors.json").read_text())
+    assert content["size_wh"] == [416, 416]
+    (first,), (second,) = content["priors"]["anchors_wh_px"]
+    assert first > second  # Darknet's coarse level comes first
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--k", "0..3"], "--k 0..3"),
+        (["--k", "many"], "--k many"),
+        (["--k", "7..9"], "too few for 7 anchors"),
+        (["--levels", "3,x"], "--levels 3,x"),
+        (["--size", "0x4"], "--size 0x4"),
+        (["--config", "tiny_yolov3", "--levels", "3"], "has 2 levels"),
+        (["--config", "ssdlite_mobilenet_v2"], "not lists of anchors"),
+    ],
+)
+def test_anchors_refuses(app: typer.Typer, tmp_path: Path, options: list[str], message: str) -> None:
+    words = ["data", "anchors", str(_rectangles(tmp_path)), "--out", str(tmp_path / "out"), *options]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code != 0
+    assert isinstance(result.exception, EdgedetError)
+    assert message in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("command", ["check", "stats"])
 def test_user_errors_are_raised_for_the_program_to_print(app: typer.Typer, tmp_path: Path, command: str) -> None:
     result = CliRunner().invoke(app, ["data", command, str(tmp_path / "none")])
@@ -79,7 +153,7 @@ def test_user_errors_are_raised_for_the_program_to_print(app: typer.Typer, tmp_p
     assert isinstance(result.exception, DataError)
 
 
-@pytest.mark.parametrize("command", ["synth", "check", "stats"])
+@pytest.mark.parametrize("command", ["synth", "check", "stats", "anchors"])
 def test_help_has_an_example(app: typer.Typer, command: str) -> None:
     result = CliRunner().invoke(app, ["data", command, "--help"])
     assert result.exit_code == 0
