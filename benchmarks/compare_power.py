@@ -64,7 +64,8 @@ def dependent(rng: Rng, slots: int) -> FloatArray:
     steps = rng.normal(0, 0.1 * np.sqrt(1 - 0.9**2), slots)
     for k in range(1, slots):
         steps[k] += 0.9 * steps[k - 1]
-    return calm(rng, slots) * np.exp(steps)
+    lasting: FloatArray = np.exp(steps)
+    return calm(rng, slots) * lasting
 
 
 def spikes(rng: Rng, slots: int) -> FloatArray:
@@ -85,7 +86,8 @@ def switching(rng: Rng, slots: int) -> FloatArray:
 
 def heavy_tail(rng: Rng, slots: int) -> FloatArray:
     """Noise without a finite variance: Student's t with two degrees of freedom, scaled to 3 %, upwards only."""
-    return 1 + 0.03 * np.abs(rng.standard_t(2, slots))
+    tail: FloatArray = np.abs(rng.standard_t(2, slots))
+    return 1 + 0.03 * tail
 
 
 def everything(rng: Rng, slots: int) -> FloatArray:

@@ -214,8 +214,6 @@ def test_numbers_as_text() -> None:
 @pytest.mark.parametrize(
     ("limit_bytes", "low_ms", "code"), [(10**9, 30, 0), (1, 30, 1), (1, 39.5, 1), (10**9, 39.5, 3)]
 )
-    ("limit_bytes", "low_ms", "code"), [(10**9, 30, 0), (1, 30, 1), (1, 39.5, 1), (10**9, 39.5, 3)]
-)
 def test_the_command_and_its_exit_codes(
     monkeypatch: pytest.MonkeyPatch, model_pt: Path, tmp_path: Path, limit_bytes: int, low_ms: float, code: int
 ) -> None:
