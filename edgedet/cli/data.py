@@ -1,4 +1,4 @@
-"""`edgedet data synth|check|stats|anchors`: make, check and describe data sets."""
+"""`edgedet data synth|check|stats|anchors|convert`: make, check, describe and convert data sets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgedet.cli.data_anchors import anchors_command
+from edgedet.cli.data_convert import convert_command
 from edgedet.cli.data_stats import stats_command
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _DATA = typer.Argument(..., metavar="DATA", help="A folder (VOC, COCO, YOLO, CSV) or a YAML file.")
 
-_HELP = """Make, check and describe data sets.
+_HELP = """Make, check, describe and convert data sets.
 
 \b
 Example:
@@ -28,6 +29,7 @@ Example:
 data_app = typer.Typer(no_args_is_help=True, help=_HELP, rich_markup_mode="rich")
 data_app.command("stats")(stats_command)
 data_app.command("anchors")(anchors_command)
+data_app.command("convert")(convert_command)
 
 
 def register(app: typer.Typer) -> None:

@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from edgedet.cli import data as commands
+from edgedet.data import read_dataset
 from edgedet.errors import DataError, EdgedetError
 from tests.data.makers import DISC, voc
 
@@ -32,7 +33,7 @@ def test_synth_check_stats_together(app: typer.Typer, tmp_path: Path) -> None:
     assert checked.exit_code == 0
     assert "0 errors" in checked.stdout
     numbers = tmp_path / "numbers.json"
-    described = runner.invoke(app, ["data", "stats", out, "--json", str(numbers), "--out", str(tmp_path / "plots")])
+    described = runner.invoke(app, ["data", "stats", out, "--json", str(numbers)])
     assert described.exit_code == 0
     content = json.loads(numbers.read_text())
     assert content["schema"] == 1
@@ -40,8 +41,12 @@ def test_synth_check_stats_together(app: typer.Typer, tmp_path: Path) -> None:
     assert {split: n["images"] for split, n in content["splits"].items()} == {
         "train": 6, "val": 2, "trainval": 8, "test": 3,
     }  # fmt: skip
-    assert len(list((tmp_path / "plots").glob("*.png"))) == 12
-    assert json.loads((tmp_path / "plots" / "stats.json").read_text()) == content
+    drawn = runner.invoke(app, ["data", "stats", out, "--split", "test", "--out", str(tmp_path / "plots")])
+    assert drawn.exit_code == 0
+    names = {f"test_{name}.png" for name in ("distributions", "classes", "samples")}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {*names, "stats.json"}
+    one = json.loads((tmp_path / "plots" / "stats.json").read_text())
+    assert one["splits"] == {"test": content["splits"]["test"]}
 
 
 def test_check_lists_faults_and_fails(app: typer.Typer, tmp_path: Path) -> None:
@@ -125,6 +130,43 @@ def test_anchors_for_a_configuration_go_to_its_levels(app: typer.Typer, tmp_path
     assert first > second  # Darknet's coarse level comes first
 
 
+def _with_difficult(tmp_path: Path) -> Path:
+    root = voc(tmp_path / "set", {"train": {"a": [DISC, ("disc", 20, 5, 38, 25)]}, "val": {"b": [DISC]}})
+    file = root / "Annotations" / "a.xml"
+    file.write_text(file.read_text().replace("<object>", "<object><difficult>1</difficult>", 1))
+    (root / "ImageSets" / "Main" / "trainval.txt").write_text("a\nb\n")
+    return root
+
+
+@pytest.mark.parametrize(("target", "objects"), [("coco", 2), ("yolo", 1)])
+def test_convert(app: typer.Typer, tmp_path: Path, target: str, objects: int) -> None:
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        app, ["data", "convert", str(_with_difficult(tmp_path)), "--to", target, "--out", str(out)]
+    )
+    assert result.exit_code == 0, result.output
+    assert f"split train, 1 images, {objects} objects" in result.stdout
+    assert "split val, 1 images, 1 objects." in result.stdout
+    assert ("1 difficult or crowd objects left out" in result.stdout) == (target == "yolo")
+    assert "trainval" not in result.stdout
+    assert len(read_dataset(out, "trainval").samples) == 2
+    assert len(read_dataset(out, "train").samples[0].objects) == objects
+
+
+def test_convert_one_split_and_a_trainval_of_its_own(app: typer.Typer, tmp_path: Path) -> None:
+    root = voc(tmp_path / "set", {"train": {"a": [DISC]}, "val": {"b": [DISC]}, "trainval": {"a": [DISC], "c": [DISC]}})
+    words = ["data", "convert", str(root), "--to", "coco", "--out"]
+    assert CliRunner().invoke(app, [*words, str(tmp_path / "x")]).stdout.count("split ") == 3
+    assert CliRunner().invoke(app, [*words, str(tmp_path / "y"), "--split", "val"]).stdout.count("split ") == 1
+
+
+def test_convert_names_what_the_reader_left_out(app: typer.Typer, tmp_path: Path) -> None:
+    root = voc(tmp_path / "set", {"train": {"a": [DISC, ("disc", 5, 5, 5, 9)]}})
+    result = CliRunner().invoke(app, ["data", "convert", str(root), "--to", "yolo", "--out", str(tmp_path / "out")])
+    assert "left out" in result.stdout
+    assert "no positive width" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -153,7 +195,7 @@ def test_user_errors_are_raised_for_the_program_to_print(app: typer.Typer, tmp_p
     assert isinstance(result.exception, DataError)
 
 
-@pytest.mark.parametrize("command", ["synth", "check", "stats", "anchors"])
+@pytest.mark.parametrize("command", ["synth", "check", "stats", "anchors", "convert"])
 def test_help_has_an_example(app: typer.Typer, command: str) -> None:
     result = CliRunner().invoke(app, ["data", command, "--help"])
     assert result.exit_code == 0

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from edgedet.data import Dataset, GroundTruth, Sample, read_dataset
 from edgedet.data.convert import write_coco, write_yolo
+from edgedet.data.synth import write_synthetic
 from edgedet.errors import DataError
+from edgedet.evaluation import evaluate_detections
+from edgedet.runner import Detections
 from tests.data.makers import DISC, picture, voc
 
 _WIDTH, _HEIGHT = 40, 30
@@ -98,3 +101,65 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.jpg: another picture"):
         write_coco([twins], tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def _detections(dataset: Dataset) -> list[Detections]:
+    """Labelled boxes with noise, some of another class, some missing, and false alarms: the same for every reader."""
+    random = np.random.default_rng(0)
+    found = []
+    for sample in dataset.samples:
+        objects = sample.objects
+        boxes = np.repeat(objects.boxes_xyxy_px, 2, axis=0) + random.normal(0, 5, (2 * len(objects), 4))
+        class_ids = np.repeat(objects.class_ids, 2)
+        wrong = random.random(len(class_ids)) < 0.1
+        class_ids[wrong] = random.integers(len(dataset.class_names), size=int(wrong.sum()))
+        scores = random.random(len(class_ids)).astype(np.float32)
+        order = np.argsort(-scores)[: round(0.9 * len(scores))]
+        found.append(Detections(boxes[order].astype(np.float32), scores[order], class_ids[order]))
+    return found
+
+
+def _largest_difference(first: Dataset, second: Dataset, detections: list[Detections]) -> float:
+    """Between all numbers of two evaluations; where one is undefined the other must be."""
+    a, b = (evaluate_detections(dataset, detections) for dataset in (first, second))
+    pairs = [(value, b.metrics[name]) for name, value in a.metrics.items()]
+    pairs += [(v, b.per_class[name][key]) for name, values in a.per_class.items() for key, v in values.items()]
+    array = np.array(pairs, np.float64)
+    assert len(array) > 20
+    assert (np.isnan(array[:, 0]) == np.isnan(array[:, 1])).all()
+    return float(np.nanmax(np.abs(array[:, 0] - array[:, 1])))
+
+
+def _in_every_format(dataset: Dataset, folder: Path) -> tuple[Dataset, Dataset]:
+    coco, yolo = write_coco([dataset], folder / "coco"), write_yolo([dataset], folder / "yolo")
+    return read_dataset(coco, dataset.split), read_dataset(yolo, dataset.split)
+
+
+def test_metrics_do_not_depend_on_the_format(tmp_path: Path) -> None:
+    dataset = read_dataset(write_synthetic(tmp_path / "voc", 1, 1, 12, size_px=96), "test")
+    detections = _detections(dataset)
+    assert 0.05 < evaluate_detections(dataset, detections).metrics["coco_ap"] < 0.95
+    for other in _in_every_format(dataset, tmp_path):
+        assert other.kind != dataset.kind
+        assert _largest_difference(dataset, other, detections) <= 1e-6
+
+
+def test_metrics_of_a_real_set_do_not_depend_on_the_format(shared_data: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(shared_data / "data" / "bccd", "test")
+    detections = _detections(dataset)
+    for other in _in_every_format(dataset, tmp_path):
+        assert [s.image_path.name for s in other.samples] == [s.image_path.name for s in dataset.samples]
+        assert _largest_difference(dataset, other, detections) <= 1e-6
+
+
+def test_coco_written_and_read_keeps_what_voc_marks_difficult(tmp_path: Path) -> None:
+    dataset = read_dataset(voc(tmp_path / "v", {"test": {"a": [DISC, ("disc", 20, 5, 38, 25)], "b": [DISC]}}), "test")
+    first = dataset.samples[0].objects
+    marked = replace(first, difficult=np.array([False, True]))
+    dataset = replace(dataset, samples=(replace(dataset.samples[0], objects=marked), dataset.samples[1]))
+    detections = [Detections(s.objects.boxes_xyxy_px, np.full(len(s.objects), 0.9, np.float32), s.objects.class_ids)
+                  for s in dataset.samples]  # fmt: skip
+    coco, yolo = _in_every_format(dataset, tmp_path)
+    assert _largest_difference(dataset, coco, detections) <= 1e-6
+    # What YOLO txt lost now counts as a false alarm.
+    assert _largest_difference(dataset, yolo, detections) > 0.01
