@@ -1,0 +1,157 @@
+"""Fleets: this host under several names of a made-up kind of device, which is a real process each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from edgedet.benchmarks.devices import fleet
+from edgedet.benchmarks.devices.fleet import run_fleet
+from edgedet.benchmarks.devices.fleet_file import Job, read_fleet
+from edgedet.benchmarks.latency import Latency, NotRun, read_results
+from edgedet.benchmarks.request import Rate, Sustained
+from edgedet.errors import ConfigError, DataError, ModelFileError
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(f"schema: 1\n{text}")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model_pt: Path) -> Path:
+    (tmp_path / "model.pt").write_bytes(model_pt.read_bytes())
+    return tmp_path
+
+
+def test_jobs_are_all_files_on_all_devices_with_all_threads(folder: Path) -> None:
+    path = _write(
+        folder / "fleet.yaml",
+        "files: [model.pt]\nseconds: 2\nsustained: 1.5\ndevices:\n  - host\n"
+        "  - name: ssh:pi@board\n    options: {python: python3.12}\n    threads: [1, null]\n    cores: [0, 1]\n",
+    )
+    jobs = read_fleet(path)
+    assert [(job.device, job.request.threads) for job in jobs] == [
+        ("host", None),
+        ("ssh:pi@board", 1),
+        ("ssh:pi@board", None),
+    ]
+    assert jobs[1].options == {"python": "python3.12"}
+    assert jobs[1].request.cores == (0, 1)
+    assert jobs[0].request.mode == Sustained(1.5)
+    assert jobs[0].request.budget.seconds == 2
+    assert len({job.place for job in jobs}) == 3
+    assert jobs[1].place.parent == folder / "fleet-results" / "ssh_pi_board"
+    assert [Job.from_json(job.to_json()) for job in jobs] == jobs
+
+
+def test_a_key_follows_from_all_that_decides_a_measurement(folder: Path) -> None:
+    def key(text: str, name: str = "fleet.yaml") -> str:
+        return read_fleet(_write(folder / name, text))[0].place.name
+
+    first = key("files: [model.pt]\ndevices: [host]")
+    assert key("files: [model.pt]\ndevices: [host]", "other.yaml") == first
+    assert key("files: [model.pt]\ndevices: [host]\nseconds: 4") != first
+    assert key("files: [model.pt]\ndevices: [{name: host, threads: [2]}]") != first
+    (folder / "model.pt").write_bytes(b"another content")
+    assert key("files: [model.pt]\ndevices: [host]") != first
+
+
+def test_files_of_the_command_line_and_modes(folder: Path) -> None:
+    jobs = read_fleet(_write(folder / "fleet.yaml", "devices: [host]\nrate: 30\nresults: out"), [folder / "model.pt"])
+    assert jobs[0].request.mode == Rate(30.0)
+    assert jobs[0].place.is_relative_to(folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("devices: [host]", "names no model file"),
+        ("files: [model.pt]\ndevices: []", "devices: List should have at least 1 item"),
+        ("files: [model.pt]\ndevices: [host]\nsecond: 3", "second: Extra inputs are not permitted"),
+        ("files: [model.pt]\ndevices: [host]\nrate: 3\nsustained: 1", "exclude each other"),
+        ("files: [model.pt]\ndevices: [host, host]", "model.pt on host is named twice"),
+        ("files: [model.pt]\ndevices: [", "is no YAML"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(folder: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_fleet(_write(folder / "fleet.yaml", text))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_things(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_fleet(folder / "none.yaml")
+    with pytest.raises(ModelFileError, match="there is no such file"):
+        read_fleet(_write(folder / "fleet.yaml", "files: [none.pt]\ndevices: [host]"))
+    with pytest.raises(DataError, match="there is no such folder"):
+        read_fleet(_write(folder / "fleet.yaml", "files: [model.pt]\ndevices: [host]\nimages: none"))
+
+
+def test_failures_stop_nobody_and_what_is_measured_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "broken.pt").write_bytes(b"no model")
+    path = _write(
+        folder / "fleet.yaml",
+        "files: [broken.pt, model.pt]\nseconds: 0.2\ndevices: [{name: host, threads: [1]}, 'ssh:nowhere.invalid']",
+    )
+    jobs = read_fleet(path)
+    results = run_fleet(jobs)
+    assert [type(result) for result in results] == [NotRun, Latency, NotRun, NotRun]
+    assert isinstance(results[0], NotRun)
+    assert "broken.pt" in results[0].reason
+    assert isinstance(results[2], NotRun)
+    assert results[2].device == "ssh:nowhere.invalid"
+    assert read_results(jobs[1].place) == [results[1]]
+
+    again: list[Job] = []
+
+    def pretend(self: fleet._Runner, jobs: list[Job], report: object) -> list[Job]:
+        again.extend(jobs)
+        self.results.update({job.place: NotRun(str(job.file), "pretended", self.device) for job in jobs})
+        return []
+
+    monkeypatch.setattr(fleet._Runner, "_one_process", pretend)
+    assert run_fleet(jobs)[1] == results[1]
+    assert sorted(job.file.name for job in again) == ["broken.pt", "broken.pt", "model.pt"]
+
+
+def test_a_process_that_dies_fails_one_job_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first process gets a signal as soon as it has begun; the second does the rest."""
+    path = _write(folder / "fleet.yaml", "files: [model.pt]\ndevices: [{name: 'android', threads: [1, 2]}]")
+    killed: list[int] = []
+
+    def report(self: fleet._Runner, device: str, file: str) -> None:
+        if not killed and self.process is not None:
+            killed.append(self.process.pid)
+            os.kill(self.process.pid, signal.SIGKILL)
+
+    real = fleet._Runner.run
+    monkeypatch.setattr(fleet._Runner, "run", lambda self, _: real(self, lambda *words: report(self, *words)))
+    first, second = run_fleet(read_fleet(path))
+    assert isinstance(first, NotRun)
+    assert first.reason == "the measuring process was ended by SIGKILL"
+    assert isinstance(second, NotRun)
+    assert "runs .tflite files only" in second.reason
+
+
+def test_ctrl_c_ends_the_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _write(folder / "fleet.yaml", "files: [model.pt]\nseconds: 60\ndevices: [host]")
+    runners: list[fleet._Runner] = []
+    real = fleet._Runner.run
+
+    def run(self: fleet._Runner, _: object) -> None:
+        runners.append(self)
+        real(self, lambda *words: threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start())
+
+    monkeypatch.setattr(fleet._Runner, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        run_fleet(read_fleet(path))
+    process = runners[0].process
+    assert process is not None
+    assert process.poll() is not None
