@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from edgedet.preprocess import UInt8Image
-from tests.exported_files import exported, saved_model, shared_folder
+from tests.exported_files import exported, lowered, saved_model, shared_folder
 
-__all__ = ["exported", "saved_model", "shared_folder"]  # fixtures of every folder: one export serves all tests of a run
+# Fixtures of every folder: one export serves all tests of a run.
+__all__ = ["exported", "lowered", "saved_model", "shared_folder"]
 
 # One process uses both cores of a small machine; of several, each has one.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from edgedet.formats import load
 from edgedet.model_file import save_model
 from edgedet.runner import Runner
 from edgedet.torch_runner import TorchRunner, open_runner
+from tests.lowered_once import lowered_once
 from tests.small_models import SPECS, small_model
 
 
@@ -70,7 +71,14 @@ def saved_model(shared_folder: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def exported(saved_model: Callable[[str], Path], shared_folder: Path) -> Export:
+def lowered(shared_folder: Path) -> Iterator[None]:
+    """From here on each network is lowered to TFLite once."""
+    with lowered_once(shared_folder / "lowered"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported(lowered: None, saved_model: Callable[[str], Path], shared_folder: Path) -> Export:
     """Exports on demand; what failed once fails again without another try."""
 
     def export(name: str, format: str, precision: str, **options: Any) -> Exported:

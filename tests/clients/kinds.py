@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from edgedet.formats import format_by_name
@@ -65,6 +65,7 @@ KINDS = (
     Kind("coreml", {"coreml_nms": "op"}, models=_ONE),
     Kind("coreml", {"coreml_nms": "none"}, models=_ONE),
 )
+_OWN_WAY = ("tflite", "tflite mediapipe-gpu", "onnx", "coreml")
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,20 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """Every client x kind x model x precision."""
+    """Every client x kind x small model x precision."""
     for kind in KINDS:
-        for client in kind.takers():
-            for model in kind.models:
-                for precision in kind.all_precisions():
-                    yield Cell(client, kind, model, precision)
+        yield from _of_kind(kind, kind.models)
+
+
+def trained_cells(names: Iterable[str]) -> Iterator[Cell]:
+    """The same for trained networks, and kinds that decode or suppress in a way of their own."""
+    for kind in KINDS:
+        if kind.title in _OWN_WAY:
+            yield from _of_kind(kind, tuple(names))
+
+
+def _of_kind(kind: Kind, models: tuple[str, ...]) -> Iterator[Cell]:
+    for client in kind.takers():
+        for model in models:
+            for precision in kind.all_precisions():
+                yield Cell(client, kind, model, precision)

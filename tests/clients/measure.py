@@ -13,7 +13,7 @@ from edgedet.errors import NotRunError
 from edgedet.preprocess import UInt8Image
 from edgedet.runner import Runner
 from edgedet.spec import DetectorSpec, InputSpec
-from tests.clients.agreement import Agreement, Named, Pair, agree, limits_of
+from tests.clients.agreement import Agreement, Named, Pair, agree
 from tests.clients.clients import Client
 from tests.clients.environments import python_of
 from tests.clients.kinds import Cell
@@ -77,6 +77,9 @@ class Result:
     executed_by: str = ""
 
 
+Results = dict[str, Result] | NotRunError  # of one client, by the id of the cell
+
+
 @dataclass
 class Laboratory:
     """Runs each client once over all its files, when the first of them is asked for.
@@ -86,13 +89,15 @@ class Laboratory:
         photographs: see tests/clients/pictures.py.
         folder: for pictures.
         wanted: what may be asked for.
+        keep: the results of a client of that name: those that another process kept, or what the function gives.
     """
 
     export: Callable[[Cell], Exported]
     photographs: list[UInt8Image]
     folder: Path
     wanted: list[Cell]
-    _results: dict[str, dict[str, Result] | NotRunError] = field(default_factory=dict)
+    keep: Callable[[str, Callable[[], Results]], Results] = lambda _, run: run()
+    _results: dict[str, Results] = field(default_factory=dict)
     _references: dict[tuple[Path, DetectorSpec], list[Named]] = field(default_factory=dict)
 
     def result(self, cell: Cell) -> Result:
@@ -103,15 +108,18 @@ class Laboratory:
         """
         name = cell.client.name
         if name not in self._results:
-            try:
-                python_of(cell.client)
-                self._results[name] = self._run([other for other in self.wanted if other.client is cell.client])
-            except NotRunError as error:
-                self._results[name] = error
+            self._results[name] = self.keep(name, lambda: self._run_client(cell.client))
         found = self._results[name]
         if isinstance(found, NotRunError):
             raise found
         return found[cell.id]
+
+    def _run_client(self, client: Client) -> Results:
+        try:
+            python_of(client)
+            return self._run([cell for cell in self.wanted if cell.client is client])
+        except NotRunError as error:
+            return error
 
     def _run(self, wanted: list[Cell]) -> dict[str, Result]:
         results = {}
@@ -134,14 +142,14 @@ class Laboratory:
             found, by = _run_here(runner, pictures), runner.runtime
         else:
             found, by = named(answer.images, pictures), f"{cell.client.title} {answer.version}"
-        limits, rounding_px = limits_of(cell.kind.format, cell.precision), cell.client.rounding_px
+        rounding_px = cell.client.rounding_px
         pairs = [p.with_edges(cell.kind.edges_count) for p in self._pairs(file, found, pictures)]
         taken, magnified = pairs[: len(pictures.as_taken)], pairs[len(pictures.as_taken) :]
         return Result(
             answer,
-            agree(taken, limits, rounding_px),
-            agree(magnified, limits, rounding_px),
-            agree(taken, limits, rounding_px, iou_min=0.5),
+            agree(taken, rounding_px),
+            agree(magnified, rounding_px),
+            agree(taken, rounding_px, iou_min=0.5),
             by,
         )
 

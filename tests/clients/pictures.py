@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgedet.data import load_image
+from edgedet.data import load_image, read_dataset
+from edgedet.errors import NotRunError
 from edgedet.export.pictures import generated_pictures
 from edgedet.preprocess import UInt8Image, to_network_pixels
 from edgedet.spec import InputSpec
@@ -58,8 +59,25 @@ def photographs(shared_data: Path | None) -> list[UInt8Image]:
 
 def shared_photographs() -> list[UInt8Image]:
     """Those of the folder that EDGEDET_DATA names."""
+    return photographs(_shared())
+
+
+def trained_photographs() -> list[UInt8Image]:
+    """Of the data set that trained networks are from: every sixth of the test split of BCCD, 12 of 640 x 480.
+
+    Raises:
+        NotRunError: EDGEDET_DATA names no folder.
+    """
+    folder = _shared()
+    if folder is None:
+        raise NotRunError("trained networks need photographs", "Let EDGEDET_DATA name the folder of shared data.")
+    samples = read_dataset(folder / "data" / "bccd", "test").samples
+    return [load_image(sample.image_path) for sample in samples[::6]]
+
+
+def _shared() -> Path | None:
     value = os.environ.get("EDGEDET_DATA", "")
-    return photographs(Path(value) if value else None)
+    return Path(value) if value else None
 
 
 def write_pictures(pictures: list[UInt8Image], spec: InputSpec, folder: Path) -> Pictures:

@@ -24,7 +24,7 @@ from edgedet.preprocess import UInt8Image, to_network_pixels
 from edgedet.runner import to_detections
 from edgedet.spec import InputSpec
 from edgedet.torch_runner import TorchRunner, open_runner
-from tests.clients.agreement import Agreement, Named, Pair, agree, limits_of
+from tests.clients.agreement import Agreement, Named, Pair, agree
 from tests.clients.clients import CLIENTS, Client
 from tests.clients.measure import ask, named
 from tests.clients.pictures import Pictures, shared_photographs, write_pictures
@@ -81,7 +81,7 @@ def _agreement(
         pixels = torch.from_numpy(kernel(picture, size).copy()).permute(2, 0, 1)
         ours = Named.of_runner(to_detections(runner.infer(pixels), width, height, runner.spec), runner.spec)
         pairs.append(Pair(ours, theirs, (width / size.width, height / size.height)))
-    return agree(pairs, limits_of("tflite", "fp32"), client.rounding_px)
+    return agree(pairs, client.rounding_px)
 
 
 def resize_table(model: Path) -> list[str]:

@@ -1,13 +1,15 @@
 """Write docs/compatibility.md: every client on every kind of file, network and precision.
 
-    python -m tests.clients.table --out docs/compatibility.md [--model runs/a/model.pt] [--work build/files]
+    python -m tests.clients.table --out docs/compatibility.md [--model runs/a/model.pt ...] [--work build/files]
 
-With EDGEDET_DATA the pictures are photographs. The section about resizing needs a trained network, --model.
+With EDGEDET_DATA the pictures are photographs. The sections about trained networks and about resizing need --model,
+networks that were trained on BCCD; the first of them is the one for resizing.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,54 +23,63 @@ from edgedet.files import write_text
 from edgedet.formats import format_by_name
 from edgedet.model_file import save_model
 from edgedet.progress import track
-from tests.clients.agreement import limits_of
+from edgedet.torch_runner import open_runner
+from tests.clients.agreement import LIMITS
 from tests.clients.clients import CLIENTS
 from tests.clients.environments import required
-from tests.clients.kinds import KINDS, Cell, Kind, cells
+from tests.clients.kinds import KINDS, Cell, Kind, cells, trained_cells
 from tests.clients.measure import Laboratory, Result
-from tests.clients.pictures import shared_photographs
+from tests.clients.pictures import shared_photographs, trained_photographs
 from tests.clients.resize import resize_table
 from tests.exported_files import Exported
+from tests.lowered_once import lowered_once
 from tests.small_models import SPECS, small_model
 
 _TITLES = [kind.title for kind in KINDS]
 _TEXT = Path(__file__).with_name("compatibility_text.md")
 
+Results = dict[str, Result | NotRunError]
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--model", type=Path, help="a trained model.pt, for the section about resizing")
-    parser.add_argument("--networks", nargs="+", choices=SPECS, default=list(SPECS), help="rows of SPECS; default: all")
+    parser.add_argument("--model", type=Path, nargs="+", default=[], help="trained on BCCD; the first for resizing too")
+    parser.add_argument("--networks", nargs="*", choices=SPECS, default=list(SPECS), help="rows of SPECS; default: all")
     parser.add_argument("--kinds", nargs="+", choices=_TITLES, default=_TITLES, help="formats with their options")
     parser.add_argument("--work", type=Path, help="keep the exported files here, and use those that are here already")
     options = parser.parse_args()
     wanted = [cell for cell in cells() if cell.model in options.networks and cell.kind.title in options.kinds]
-    with tempfile.TemporaryDirectory() as scratch:
+    given = {open_runner(path).spec.name: path for path in options.model}
+    trained = list(trained_cells(given))
+    with tempfile.TemporaryDirectory() as scratch, lowered_once(Path(scratch) / "lowered"):
         folder = options.work or Path(scratch)
-        laboratory = Laboratory(_Exporter(folder), shared_photographs(), folder / "pictures", wanted)
-        results = {cell.id: _ask(laboratory, cell) for cell in track(wanted, "clients", len(wanted))}
-    sections = [
-        _TEXT.read_text(encoding="utf-8").rstrip(),
-        "",
-        *_summary(wanted, results),
-        "",
-        *_details(wanted, results),
-    ]
-    if options.model:
-        sections += ["", "## Kernels of the clients that resize", "", *resize_table(options.model)]
+        export = _Exporter(folder, given)
+        results = _measure(Laboratory(export, shared_photographs(), folder / "pictures", wanted))
+        if trained:
+            results |= _measure(Laboratory(export, trained_photographs(), folder / "pictures_trained", trained))
+    sections = [_TEXT.read_text(encoding="utf-8").rstrip(), "", "## Summary", "", "The worst of all networks.", ""]
+    sections += [*_summary(wanted, results), "", *_details("## Each file and client", wanted, results)]
+    if trained:
+        sections += ["", *_details("## Trained networks", trained, results)]
+        sections += ["", "## Kernels of the clients that resize", "", *resize_table(options.model[0])]
     write_text(options.out, "\n".join(sections) + "\n")
-    bad = [cell.id for cell in wanted if not _holds(cell, results[cell.id])]
+    bad = [cell.id for cell in [*wanted, *trained] if not _holds(cell, results[cell.id])]
     for line in bad:
         print(f"not as it should be: {line}")
     return int(bool(bad))
 
 
 class _Exporter:
-    """A cell to its file; each is exported once."""
+    """A cell to its file; each is exported once.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: for model.pt files and exports.
+        given: trained networks by their name; the others are small ones.
+    """
+
+    def __init__(self, folder: Path, given: dict[str, Path]) -> None:
+        self.folder, self.given = folder, given
         self.made: dict[tuple[str, str, str], Exported] = {}
 
     def __call__(self, cell: Cell) -> Exported:
@@ -76,7 +87,10 @@ class _Exporter:
         if key not in self.made:
             row = format_by_name(cell.kind.format)
             model = self.folder / f"{cell.model}.pt"
-            if not model.exists():
+            if cell.model in self.given:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.given[cell.model], model)
+            elif not model.exists():
                 save_model(model, small_model(SPECS[cell.model]), SPECS[cell.model])
             out, options = self.folder / cell.precision, ExportOptions(precision=cell.precision, **cell.kind.options)
             path = out / artifact_name(model, row, options)
@@ -84,6 +98,11 @@ class _Exporter:
                 export_model(model, [row.name], out, precision=cell.precision, options=options)
             self.made[key] = Exported(Artifact.read(path), model)
         return self.made[key]
+
+
+def _measure(laboratory: Laboratory) -> Results:
+    wanted = laboratory.wanted
+    return {cell.id: _ask(laboratory, cell) for cell in track(wanted, "clients", len(wanted))}
 
 
 def _ask(laboratory: Laboratory, cell: Cell) -> Result | NotRunError:
@@ -96,16 +115,11 @@ def _ask(laboratory: Laboratory, cell: Cell) -> Result | NotRunError:
 def _holds(cell: Cell, result: Result | NotRunError) -> bool:
     if isinstance(result, NotRunError):
         return not required()
-    limits = limits_of(cell.kind.format, cell.precision)
-    return bool(result.magnified and result.magnified.holds(limits))
-
-
-Results = dict[str, "Result | NotRunError"]
+    return bool(result.magnified and result.magnified.holds(LIMITS[cell.precision]))
 
 
 def _summary(wanted: list[Cell], results: Results) -> list[str]:
-    lines = ["## Summary", "", "The worst of all networks.", ""]
-    lines += [
+    lines = [
         "| file kind | client | precision | accepted | matched | box px | score |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -135,8 +149,8 @@ def _groups() -> Iterator[tuple[Kind, str, str]]:
                 yield kind, client.name, precision
 
 
-def _details(wanted: list[Cell], results: Results) -> list[str]:
-    lines = ["## Each file and client", ""]
+def _details(title: str, wanted: list[Cell], results: Results) -> list[str]:
+    lines = [title, ""]
     head = "| network | precision | client | accepted | matched | box px | score | as taken: matched | IoU .5 | score |"
     for kind in {cell.kind.title: cell.kind for cell in wanted}.values():
         lines += [f"### {kind.title}", "", head, "|---" * 10 + "|"]

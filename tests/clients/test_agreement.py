@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.clients.agreement import Agreement, Limits, Named, Pair, agree
+from tests.clients.agreement import LIMITS, Agreement, Limits, Named, Pair, agree
 
-STRICT = Limits(score=0.01, share=0.99)
+STRICT = LIMITS["fp32"]
 
 
 def _named(*rows: tuple[float, float, float, float, float, str]) -> Named:
@@ -15,8 +15,8 @@ def _named(*rows: tuple[float, float, float, float, float, str]) -> Named:
     return Named(boxes, np.array([row[4] for row in rows], np.float32), [row[5] for row in rows])
 
 
-def _agree(reference: Named, client: Named, limits: Limits = STRICT, rounding_px: float = 0.0) -> Agreement:
-    return agree([Pair(reference, client, (2.0, 2.0))], limits, rounding_px)
+def _agree(reference: Named, client: Named, rounding_px: float = 0.0) -> Agreement:
+    return agree([Pair(reference, client, (2.0, 2.0))], rounding_px)
 
 
 def test_equal_detections_agree_and_errors_are_in_network_pixels() -> None:
@@ -65,12 +65,24 @@ def test_rounding_is_allowed_only_as_far_as_it_goes() -> None:
     assert _agree(exact, rounded, rounding_px=0.1).matched == 0
 
 
-def test_corners_within_the_limit_make_a_pair_where_the_limits_say_so() -> None:
-    small, moved = _named((0, 0, 20, 20, 0.9, "a")), _named((1.9, 0, 21.9, 20, 0.9, "a"))  # 0.95 px of the network
+def test_some_scores_may_be_off_where_the_limits_say_so() -> None:
+    rows = [(100.0 * k, 0, 100.0 * k + 50, 50, 0.9, "a") for k in range(4)]
+    found = _agree(_named(*rows), _named(*rows[:3], (*rows[3][:4], 0.8, "a")))
 
-    assert _agree(small, moved).matched == 0
-    assert _agree(small, moved, Limits(0.06, 0.9, corner_px=1.0)).matched == 2
-    assert _agree(small, moved, Limits(0.06, 0.9, corner_px=0.9)).matched == 0
+    assert found.score_error == pytest.approx(0.1)
+    assert found.holds(Limits(0.01, scores_within=0.75))
+    assert not found.holds(Limits(0.01, scores_within=0.76))
+
+
+def test_half_precision_must_match_as_often_as_single_but_for_one_tie() -> None:
+    assert LIMITS["fp16"].share == LIMITS["fp32"].share == 0.99
+
+    rows = [(100.0 * k, 0, 100.0 * k + 50, 50, 0.9, "a") for k in range(4)]
+    moved = [(x0, 500.0, x1, 550.0, *rest) for x0, _, x1, _, *rest in rows]
+    one, two = [_agree(_named(*rows), _named(*rows[k:], *moved[:k])) for k in (1, 2)]
+    assert one.holds(LIMITS["fp16"])
+    assert not one.holds(LIMITS["fp32"])
+    assert not two.holds(LIMITS["fp16"])
 
 
 def test_boxes_at_the_left_and_top_edge_can_be_left_out() -> None:
@@ -78,5 +90,5 @@ def test_boxes_at_the_left_and_top_edge_can_be_left_out() -> None:
     moved = _named((0, 30, 90, 80, 0.9, "a"), (30, 30, 80, 80, 0.9, "a"))
     pair = Pair(reference, moved, (1.0, 1.0))
 
-    assert agree([pair], STRICT).share == 0.5
-    assert agree([pair.with_edges(False)], STRICT) == Agreement(2, 2, 0.0, 0.0)
+    assert agree([pair]).share == 0.5
+    assert agree([pair.with_edges(False)]) == Agreement(2, 2, (0.0,), 0.0)
