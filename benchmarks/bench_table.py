@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from edgedet.benchmarks.latency import Latency, NotRun
+from edgedet.benchmarks.stats import ToolSummary
 
 _STAGES = ("preprocess", "inference", "postprocess")
 _HEAD = ("file", "load", "first", "p50", "±", "p90", "p99", "pre", "net", "post")
@@ -70,6 +71,10 @@ def _file_lines(name: str, result: Latency) -> list[str]:
         p90 = "too few queries" if early.p90_ms is None else f"{early.p90_ms:.2f} ms"
         valid = "" if early.valid else ", NOT VALID: 1024 queries and 60 s are needed"
         lines.append(f"{name}: early-stopping p90 {p90} ({early.queries} queries, {early.seconds:.0f} s{valid})")
+    if isinstance(steady, ToolSummary):
+        said = ", ".join(f"{key} {_ms(value)}" for key, value in steady.aggregates_ms.items())
+        lines.append(f"{name}: the tool keeps single runs to itself; it says {said}")
+    lines += [f"{name}: {key}: {text}" for key, text in result.environment.notes.items()]
     lines += [f"{name}: ? {check.name}: {check.meaning}" for check in result.noise if check.exceeded]
     return lines
 

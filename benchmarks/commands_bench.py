@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgedet.benchmarks.latency import Latency, NotRun
-    from edgedet.benchmarks.request import Mode
+    from edgedet.benchmarks.request import Mode, Request
 
 
 def _print_devices(wanted: bool) -> None:
@@ -26,8 +26,9 @@ def _print_devices(wanted: bool) -> None:
 
 
 def bench_command(
-    models: list[Path] = typer.Argument(..., metavar="MODEL...", help=".pt, .onnx, .tflite or .mlpackage files."),
+    models: list[Path] = typer.Argument(None, metavar="MODEL...", help=".pt, .onnx, .tflite or .mlpackage files."),
     device: list[str] = typer.Option(["host"], "--device", help="Where; may be given again."),
+    fleet: Path | None = typer.Option(None, "--fleet", metavar="FILE", help="Devices, files and settings from a YAML."),
     device_option: list[str] = typer.Option([], "--device-option", metavar="NAME=VALUE", help="A setting of a device."),
     threads: int | None = typer.Option(None, "--threads", min=1, help="CPU threads; default: the runtime's choice."),
     cores: str | None = typer.Option(None, "--cores", metavar="0,1", help="Pin the process to these cores."),
@@ -47,17 +48,20 @@ def bench_command(
 
     Each file runs in a process of its own, batch 1. Warm-up is found in the runs themselves. Without --data or
     --images, generated pictures are shown. A file that could not be timed reads "not run" with the reason, and the exit
-    code is 1. A measurement that other work disturbed is marked "?", and the lines below say by what.
+    code is 1. A measurement that other work disturbed is marked "?", and the lines below say by what. A fleet runs its
+    devices at once, and takes all settings from its file; started again, it goes on where it stopped.
 
     \b
     Examples:
       edgedet bench --devices
       edgedet bench run/model.onnx run/model.tflite --threads 1 --data my_photos --json latency.json
+      edgedet bench run/model.tflite --device android --device ssh:pi@raspberrypi
+      edgedet bench --fleet fleet.yaml --json latency.json
     """
     from rich.console import Console
 
     from edgedet.benchmarks.bench_table import bench_table, mode_tables, remarks
-    from edgedet.benchmarks.devices import measure_each, open_device
+    from edgedet.benchmarks.devices import measure_each, open_devices
     from edgedet.benchmarks.latency import NotRun, results_json
     from edgedet.benchmarks.request import Budget, Request
     from edgedet.files import write_json
@@ -65,10 +69,13 @@ def bench_command(
     pictures = tuple(choose_pictures(data, split, images))
     mode = _mode(sustained, rate, early_stopping)
     request = Request(pictures, threads, parse_cores(cores), Budget(seconds=seconds), mode)
-    options = _device_options(device_option)
+    options = device_options(device_option)
     results: list[Latency | NotRun] = []
-    for opened in [open_device(name, options) for name in device]:
-        results += measure_each(opened, models, request)
+    if fleet is not None:
+        results = _run_fleet(fleet, models or [], device, request, options)
+    else:
+        for opened in open_devices(device, options):
+            results += measure_each(opened, _some(models), request)
     if json is not None:
         write_json(json, results_json(results))
     console = Console()
@@ -78,6 +85,27 @@ def bench_command(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if any(isinstance(result, NotRun) for result in results):
         raise typer.Exit(1)
+
+
+def _run_fleet(
+    fleet: Path, models: Sequence[Path], device: Sequence[str], request: Request, options: Mapping[str, str]
+) -> list[Latency | NotRun]:
+    from edgedet.benchmarks.devices.fleet import run_fleet
+    from edgedet.benchmarks.devices.fleet_file import read_fleet
+    from edgedet.benchmarks.request import Request
+    from edgedet.errors import ConfigError
+
+    if list(device) != ["host"] or request != Request() or options:
+        raise ConfigError("--fleet takes devices and settings from its file", "Leave the other options out.")
+    return run_fleet(read_fleet(fleet, models))
+
+
+def _some(models: Sequence[Path] | None) -> Sequence[Path]:
+    from edgedet.errors import ConfigError
+
+    if not models:
+        raise ConfigError("no model file is given", "Name one, or give --fleet.")
+    return models
 
 
 def choose_pictures(data: Path | None, split: str, images: Path | None) -> list[Path]:
@@ -125,7 +153,12 @@ def parse_cores(text: str | None) -> tuple[int, ...] | None:
     return tuple(sorted({int(part) for part in parts}))
 
 
-def _device_options(texts: Sequence[str]) -> dict[str, str]:
+def device_options(texts: Sequence[str]) -> dict[str, str]:
+    """Settings by name from "NAME=VALUE".
+
+    Raises:
+        ConfigError: one has another form.
+    """
     from edgedet.errors import ConfigError
 
     options = {}

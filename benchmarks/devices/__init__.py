@@ -19,7 +19,7 @@ from edgedet.benchmarks.latency import Latency, NotRun
 from edgedet.benchmarks.request import Request
 from edgedet.errors import ConfigError, DataError, EdgedetError, NotRunError
 
-__all__ = ["DEVICES", "Device", "DeviceKind", "measure_each", "open_device"]
+__all__ = ["DEVICES", "Device", "DeviceKind", "measure_each", "open_device", "open_devices"]
 
 
 class Device(Protocol):
@@ -118,6 +118,21 @@ def open_device(name: str, options: Mapping[str, str] | None = None) -> Device:
         raise NotRunError(f"{name}: a library is missing ({error})", remedy) from error
     device: Device = module.open_device(argument, dict(options or {}))
     return device
+
+
+def open_devices(names: Iterable[str], options: Mapping[str, str]) -> list[Device]:
+    """Several devices; each gets those of the options that its kind has.
+
+    Raises:
+        ConfigError: there is no such kind, or an option that none of them has.
+        NotRunError: a library of a kind is not installed.
+    """
+    rows = {name: next((row for row in DEVICES if row.prefix == name.partition(":")[0]), None) for name in names}
+    for option in options:
+        if not any(row and option in row.options for row in rows.values()):
+            raise ConfigError(f"none of the devices has an option {option!r}", "See `edgedet bench --devices`.")
+    known = {name: set(row.options) if row else set() for name, row in rows.items()}
+    return [open_device(name, {o: v for o, v in options.items() if o in known[name]}) for name in rows]
 
 
 def measure_each(device: Device, files: Iterable[Path], request: Request) -> list[Latency | NotRun]:
