@@ -75,7 +75,8 @@ def spikes(rng: Rng, slots: int) -> FloatArray:
 
 def bimodal(rng: Rng, slots: int) -> FloatArray:
     """Every run falls into one of two modes, 30 % apart."""
-    return np.exp(rng.normal(0, 0.03, slots)) * rng.choice([1.0, 1.3], slots)
+    modes: FloatArray = rng.choice([1.0, 1.3], slots)
+    return np.exp(rng.normal(0, 0.03, slots)) * modes
 
 
 def switching(rng: Rng, slots: int) -> FloatArray:

@@ -84,7 +84,7 @@ def decide(log_ratios: Sequence[float], look: Look, last: bool) -> Decision:
         log_ratios: log(B / A) of each pair; at least `look.pairs`.
         last: whether this is the last look.
     """
-    estimate, low, high = _hodges_lehmann(np.asarray(log_ratios[: look.pairs]), look.error)
+    estimate, low, high = hodges_lehmann(np.asarray(log_ratios[: look.pairs]), look.error)
     margin, equivalent = math.log1p(MARGIN), math.log1p(EQUIVALENT)
     verdict: Verdict = "slower" if low > margin else "faster" if high < -margin else "no difference"
     shown_equal = -equivalent < low and high < equivalent
@@ -93,7 +93,7 @@ def decide(log_ratios: Sequence[float], look: Look, last: bool) -> Decision:
     return Decision(verdict, math.exp(estimate), interval, 1 - look.error, final)
 
 
-def _hodges_lehmann(values: FloatArray, error: float) -> tuple[float, float, float]:
+def hodges_lehmann(values: FloatArray, error: float) -> tuple[float, float, float]:
     """Median of the means of all pairs of values (each with itself too), and the interval that Wilcoxon's test leaves.
 
     A shift is inside when the test does not reject it at this error. The rank sum's distribution is taken as normal
