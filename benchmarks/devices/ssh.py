@@ -205,7 +205,8 @@ def _events(ssh: Ssh, folder: str, command: str, limit_s: float) -> Iterator[dic
         assert process.stdout is not None
         try:
             for text in _lines(process.stdout, limit_s, ssh.label):
-                yield _event(text, ssh.label)
+                if text.startswith(b"{"):  # a login script there may chatter
+                    yield _event(text, ssh.label)
             code = process.wait(timeout=30)
         finally:
             process.kill()

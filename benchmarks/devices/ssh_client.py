@@ -144,7 +144,7 @@ def fresh_folder(ssh: Ssh) -> Iterator[str]:
     done = ssh.run(f'd="${{TMPDIR:-/tmp}}/edgedet-{uuid.uuid4().hex[:12]}" && mkdir -m 700 "$d" && echo "$d"')
     if done.returncode != 0:
         raise ssh.fault(done.stderr.decode(errors="replace"), "no folder could be made")
-    folder = done.stdout.decode().strip()
+    folder = last_line(done.stdout.decode())  # a login script there may chatter before
     try:
         yield folder
     except EdgedetError as error:

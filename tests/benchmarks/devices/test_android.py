@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from edgedet.benchmarks.devices import android, android_folder, open_device
+from edgedet.benchmarks.devices import android, android_folder, open_device, raw_inputs
 from edgedet.benchmarks.devices.adb import DeviceGoneError
 from edgedet.benchmarks.devices.android import AndroidDevice
 from edgedet.benchmarks.latency import Latency
 from edgedet.benchmarks.request import Budget, Rate, Request, Steady, Sustained
 from edgedet.benchmarks.stats import Summary, ToolSummary
 from edgedet.errors import ConfigError, EdgedetError, ModelFileError, NotRunError
+from edgedet.export.pictures import generated_pictures
 from tests.benchmarks.devices.adb_stand_in import Faults, StandIn
 from tests.benchmarks.devices.benchmark_model_stand_in import write_program
 from tests.benchmarks.devices.phone import adb, adb_server, leftovers, make_phone
@@ -54,8 +55,9 @@ def plug(server: None, tmp_path: Path) -> Iterator[Plug]:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(android, "_WARMUP_SECONDS", 0.0)
-    monkeypatch.setattr(android, "PROCESSES", 3)
+    monkeypatch.setattr(android, "PROCESSES", 1)
     monkeypatch.setattr(android, "_PROFILED_RUNS", 2)
+    monkeypatch.setattr(raw_inputs, "generated_pictures", lambda: generated_pictures()[:1])
     monkeypatch.setattr(android_folder, "RETURN_SECONDS", 3.0)
 
 
@@ -75,7 +77,10 @@ def _device(phone: StandIn, program: Path, **options: str) -> AndroidDevice:
     return device
 
 
-def test_a_file_is_timed_on_the_fast_cores_and_nothing_stays(plug: Plug, tflite: Path, program: Path) -> None:
+def test_a_file_is_timed_on_the_fast_cores_and_nothing_stays(
+    plug: Plug, tflite: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(android, "PROCESSES", 3)
     phone = plug()
     latency = _device(phone, program).measure(tflite, _QUICK)
     assert latency.device.model == "Example Phone 9"

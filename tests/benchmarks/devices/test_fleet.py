@@ -1,10 +1,12 @@
-"""Fleets: this host under several names of a made-up kind of device, which is a real process each."""
+"""Fleets: a stand-in phone behind the real adb, a real sshd and hosts that are not there, all at once."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,11 @@ from edgedet.benchmarks.devices.fleet_file import Job, read_fleet
 from edgedet.benchmarks.latency import Latency, NotRun, read_results
 from edgedet.benchmarks.request import Rate, Sustained
 from edgedet.errors import ConfigError, DataError, ModelFileError
+from tests.benchmarks.devices.adb_stand_in import StandIn
+from tests.benchmarks.devices.benchmark_model_stand_in import write_program
+from tests.benchmarks.devices.board import Board, running_sshd
+from tests.benchmarks.devices.phone import adb, adb_server, make_phone
+from tests.exported_files import Export
 
 
 def _write(path: Path, text: str) -> Path:
@@ -94,19 +101,35 @@ def test_missing_things(folder: Path) -> None:
         read_fleet(_write(folder / "fleet.yaml", "files: [model.pt]\ndevices: [host]\nimages: none"))
 
 
-def test_failures_stop_nobody_and_what_is_measured_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "broken.pt").write_bytes(b"no model")
+@pytest.fixture
+def phone_and_board(tmp_path: Path) -> Iterator[tuple[StandIn, Board]]:
+    for name in ("adb", "board"):
+        (tmp_path / name).mkdir()
+    phone = StandIn(make_phone(tmp_path / "phone"))
+    with adb_server(tmp_path / "adb"), running_sshd(tmp_path / "board") as board, phone:
+        adb("connect", phone.serial)
+        yield phone, board
+
+
+def test_devices_run_at_once_failures_stop_nobody_and_what_is_measured_is_kept(
+    phone_and_board: tuple[StandIn, Board], exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone, board = phone_and_board
+    file = exported("ssdlite_mobilenet_v3_small", "tflite", "fp32").artifact.path
+    program = write_program(tmp_path / "benchmark_model", "tflite")
     path = _write(
-        folder / "fleet.yaml",
-        "files: [broken.pt, model.pt]\nseconds: 0.2\ndevices: [{name: host, threads: [1]}, 'ssh:nowhere.invalid']",
+        tmp_path / "fleet.yaml",
+        f"files: ['{file}']\nseconds: 0.2\ndevices:\n"
+        f"  - {{name: 'android:{phone.serial}', options: {{benchmark_model: '{program}', runs: single}}}}\n"
+        f"  - {{name: 'ssh:board', options: {{config: '{board.config}', python: '{sys.executable}'}}, threads: [1]}}\n"
+        "  - {name: 'ssh:nowhere.invalid', threads: [1, 2]}\n",
     )
     jobs = read_fleet(path)
     results = run_fleet(jobs)
-    assert [type(result) for result in results] == [NotRun, Latency, NotRun, NotRun]
-    assert isinstance(results[0], NotRun)
-    assert "broken.pt" in results[0].reason
+    assert [type(result) for result in results] == [Latency, Latency, NotRun, NotRun]
     assert isinstance(results[2], NotRun)
     assert results[2].device == "ssh:nowhere.invalid"
+    assert "there is no such host" in results[2].reason
     assert read_results(jobs[1].place) == [results[1]]
 
     again: list[Job] = []
@@ -117,8 +140,8 @@ def test_failures_stop_nobody_and_what_is_measured_is_kept(folder: Path, monkeyp
         return []
 
     monkeypatch.setattr(fleet._Runner, "_one_process", pretend)
-    assert run_fleet(jobs)[1] == results[1]
-    assert sorted(job.file.name for job in again) == ["broken.pt", "broken.pt", "model.pt"]
+    assert run_fleet(jobs)[:2] == results[:2]
+    assert [job.device for job in again] == ["ssh:nowhere.invalid"] * 2
 
 
 def test_a_process_that_dies_fails_one_job_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgedet.benchmarks.devices import open_device
-from edgedet.benchmarks.devices.ssh import SshDevice
+from edgedet.benchmarks.devices.ssh import _AGENT, SshDevice, _asked
 from edgedet.benchmarks.devices.ssh_client import Ssh, split_port
 from edgedet.benchmarks.latency import Latency
 from edgedet.benchmarks.request import Budget, Rate, Request, Steady, Sustained
@@ -248,7 +249,24 @@ def test_what_ssh_says_becomes_one_line(said: str, words: str) -> None:
 
 
 def test_early_stopping_asks_for_enough_runs() -> None:
-    from edgedet.benchmarks.devices.ssh import _asked
-
     asked = _asked(Request(mode=Steady(early_stopping=True)), "tflite", "model.tflite")
     assert (asked["seconds"], asked["min_samples"], asked["max_samples"]) == (60.0, 1024, None)
+
+
+def test_the_agent_is_python_3_8_and_knows_nothing_of_edgedet() -> None:
+    tree = ast.parse(_AGENT.read_text(), feature_version=(3, 8))
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not any(name.startswith("edgedet") for name in imported)
+
+
+def test_a_login_script_that_chatters(board: Board) -> None:
+    (board.programs / "mkdir").write_text('#!/bin/sh\necho Welcome!\nexec /bin/mkdir "$@"\n')
+    (board.programs / "mkdir").chmod(0o755)
+    chatty = board.programs / "python-chatty"
+    chatty.write_text(f'#!/bin/sh\necho Welcome!\nexec {sys.executable} "$@"\n')
+    chatty.chmod(0o755)
+    try:
+        assert _device(board, "python-chatty").describe().kind == "ssh"
+    finally:
+        (board.programs / "mkdir").unlink()
