@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from edgedet.models import build
 from edgedet.spec import DetectorSpec
 
 KIND = "edgedet.model"
+_CODE = re.compile(r"(?:Unsupported global: |unsupported |Unsupported class )(?:GLOBAL )?([\w.]+\.[\w.]+)")
+# What torch.load raises on damaged files; a damaged pickle can ask for anything.
+_UNREADABLE = (RuntimeError, EOFError, ValueError, LookupError, OSError, TypeError, AttributeError)
 
 
 def save_model(path: Path, model: nn.Module, spec: DetectorSpec) -> None:
@@ -35,8 +39,8 @@ def load_torch_file(path: Path) -> dict[str, object]:
         raise ModelFileError(f"{path}: there is no such file", "Check the path.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    except (*_UNREADABLE, pickle.UnpicklingError) as error:
+        reason = _reason(error)
         raise ModelFileError(
             f"{path}: not a readable weights file ({reason})", "The file is damaged or foreign; copy or train it again."
         ) from error
@@ -45,6 +49,16 @@ def load_torch_file(path: Path) -> dict[str, object]:
             f"{path}: holds a {type(content).__name__}, not weights", "Give a state dict or a model.pt."
         )
     return dict(content)
+
+
+def _reason(error: Exception) -> str:
+    """What was found instead of tensors, in a line; torch's own advice is to read the file unsafely."""
+    text = str(error).strip()
+    if match := _CODE.search(text):
+        return f"tensors and plain values were expected, found the code of {match[1]}, which is not run"
+    if text.startswith("Weights only load failed"):
+        return "tensors were expected, found neither a zip archive nor a pickle of any"
+    return text.splitlines()[0][:120] if text else "tensors were expected, found the end of the file"
 
 
 def load_model(path: Path) -> tuple[nn.Module, DetectorSpec]:

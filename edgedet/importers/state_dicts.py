@@ -51,7 +51,7 @@ def _state(path: Path) -> State:
         inner = content.get(key)
         if isinstance(inner, Mapping):
             content = dict(inner)
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
 def _recognise(state: State, path: Path) -> Source:

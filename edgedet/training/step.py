@@ -104,6 +104,7 @@ class TrainStep:
         """Let a frozen backbone learn from here on."""
         self.frozen = False
         optimiser = self.optimiser.optimizer
+        del self.wrapped  # the next DDP must not meet the hooks of this one
         for parameter in parameters_of(self.network, "backbone"):
             parameter.requires_grad_(True)
         for group in parameter_groups(self.network, self.config, ("backbone",)):
@@ -129,12 +130,11 @@ class TrainStep:
         if self.config.fast_kernels and self.fabric.device.type == "cpu":
             accelerate(network)
         if self.config.batch_norm == "sync" and self.fabric.world_size > 1:
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return network
 
     def _wrap(self, optimiser: torch.optim.Optimizer) -> None:
         """Tell Fabric, and with several processes DDP, which parameters learn; then set the layers' modes."""
-        self.wrapped = self.optimiser = None  # type: ignore[assignment]  # an earlier DDP must be gone before the next
         self.wrapped, self.optimiser = self.fabric.setup(self.network, optimiser)
         self.wrapped.train()
         if self.frozen:

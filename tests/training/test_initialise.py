@@ -4,6 +4,7 @@ import hashlib
 import urllib.error
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -195,6 +196,7 @@ def test_a_published_file_is_known_by_its_digest(monkeypatch: pytest.MonkeyPatch
 
     class Row:
         url = f"somewhere/mobilenet_v2-{digest[:8]}.pth"
+        transforms = staticmethod(lambda: SimpleNamespace(mean=list(IMAGENET_MEAN)))
 
     monkeypatch.setattr(module.torchvision.models, "get_model_weights", lambda _: [Row()])
     assert "folded" in str(initialise(build(SPEC), SPEC, path, CONFIG))

@@ -26,7 +26,7 @@ FREEZE = ("training.freeze=backbone", "training.freeze_epochs=1")
 
 def make_step(name: str, *changes: str) -> TrainStep:
     spec = small_spec(name)
-    config: Config = tiny_config(*changes)
+    config: Config = tiny_config(*changes).model_copy(update={"input": spec.input})
     torch.manual_seed(0)
     return TrainStep(Fabric(accelerator="cpu", devices=1), build(spec), spec, config)
 
