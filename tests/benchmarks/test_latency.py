@@ -30,8 +30,6 @@ PHONE = DeviceInfo("android", "android:1", "a phone", "a core", 8, None, "Androi
 ENVIRONMENT = Environment(
     PHONE, 4, threads=2, other_cores_busy=0.0, clock_mhz=(2000.0, 1800.0), notes={"battery": "80"}
 )
-    PHONE, 4, threads=2, other_cores_busy=0.0, clock_mhz=(2000.0, 1800.0), notes={"battery": "80"}
-)
 RECORDING = Recording(
     runtime="runtime 1",
     images=ImagesUsed("photographs", ((8, 8), (9, 9)), ("a.jpg", "b.jpg")),
