@@ -18,6 +18,7 @@ import numpy as np
 from edgedet.data.types import Dataset
 from edgedet.evaluation.tables import DetectionTable, FloatArray, ObjectTable
 
+CLASSES_AT_ONCE = 10  # bounds memory: the evaluator holds an entry for each pair of an image and a class
 _SIZES = ("small", "medium", "large")  # up to 32 x 32 px, up to 96 x 96 px, above; limits inclusive
 
 
@@ -44,18 +45,29 @@ def evaluate_coco(dataset: Dataset, detections: DetectionTable, objects: ObjectT
         dataset: for the images and class names.
         detections, objects: of these images; class ids are those of the data set.
     """
+    images = [{"id": i + 1, "width": s.width_px, "height": s.height_px} for i, s in enumerate(dataset.samples)]
+    groups = [
+        _evaluate_classes(images, detections.of_classes(first, last), objects.of_classes(first, last), last - first)
+        for first in range(0, len(dataset.class_names), CLASSES_AT_ONCE)
+        for last in [min(first + CLASSES_AT_ONCE, len(dataset.class_names))]
+    ]
+    precision, recall = zip(*groups, strict=True)
+    return _summary(np.concatenate(precision, axis=2), np.concatenate(recall, axis=1))
+
+
+def _evaluate_classes(
+    images: list[dict[str, int]], detections: DetectionTable, objects: ObjectTable, num_classes: int
+) -> tuple[FloatArray, FloatArray]:
+    """Precision and recall of a few classes, as `_summary` takes them: no class's numbers depend on another class."""
     from faster_coco_eval import COCO, COCOeval_faster
 
-    frame = {
-        "images": [{"id": i + 1, "width": s.width_px, "height": s.height_px} for i, s in enumerate(dataset.samples)],
-        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(dataset.class_names)],
-    }
+    frame = {"images": images, "categories": [{"id": i + 1, "name": str(i)} for i in range(num_classes)]}
     truth = COCO({**frame, "annotations": _object_annotations(objects)})
     found = COCO({**frame, "annotations": _detection_annotations(detections)})
     evaluator = COCOeval_faster(truth, found, iouType="bbox", print_function=lambda *_: None)
     evaluator.evaluate()
     evaluator.accumulate()
-    return _summary(evaluator.eval["precision"], evaluator.eval["recall"])
+    return np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])
 
 
 def _object_annotations(objects: ObjectTable) -> list[dict[str, Any]]:

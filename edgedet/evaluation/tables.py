@@ -44,6 +44,14 @@ class ObjectTable:
         """(G,) the objects a detector has to find."""
         return ~(self.difficult | self.crowd)
 
+    def of_classes(self, first: int, last: int) -> ObjectTable:
+        """The objects of classes first .. last - 1, which become 0, 1, .."""
+        rows = (self.class_ids >= first) & (self.class_ids < last)
+        return ObjectTable(
+            self.image_ids[rows], self.class_ids[rows] - first, self.boxes_xyxy_px[rows], self.difficult[rows],
+            self.crowd[rows], self.area_px2[rows],
+        )  # fmt: skip
+
     def __len__(self) -> int:
         return len(self.class_ids)
 
@@ -64,6 +72,13 @@ class DetectionTable:
     def best_first(self) -> IntArray:
         """(D,) row numbers by falling score; ties keep their order."""
         return np.argsort(-self.scores, kind="stable")
+
+    def of_classes(self, first: int, last: int) -> DetectionTable:
+        """The detections of classes first .. last - 1, which become 0, 1, .."""
+        rows = (self.class_ids >= first) & (self.class_ids < last)
+        return DetectionTable(
+            self.image_ids[rows], self.class_ids[rows] - first, self.boxes_xyxy_px[rows], self.scores[rows]
+        )
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgedet.data.types import Dataset
+from edgedet.evaluation import coco as module
 from edgedet.evaluation.coco import CocoResult, evaluate_coco
 from edgedet.runner import Detections
 from tests.evaluation.brute_force_coco import THRESHOLDS, average_precision
@@ -161,3 +162,15 @@ def test_equals_the_library_on_its_own_file_format(shared_data: Path) -> None:
     ours = coco(data, found).metrics
     names = ["coco_ap", "coco_ap50", "coco_ap75", "coco_ap_small", "coco_ap_medium", "coco_ap_large"]
     assert [ours[name] for name in names] == pytest.approx(list(evaluator.stats[:6]), abs=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_classes_in_groups_give_the_numbers_of_all_at_once(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    data, found = random_case(3)
+    assert 1 < len(data.class_names) <= module.CLASSES_AT_ONCE
+    whole = coco(data, found)
+    monkeypatch.setattr(module, "CLASSES_AT_ONCE", at_once)
+    parts = coco(data, found)
+    assert parts.metrics == pytest.approx(whole.metrics, abs=1e-15, nan_ok=True)
+    for name in ("ap", "ap50", "ap75"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
