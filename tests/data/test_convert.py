@@ -17,7 +17,7 @@ from edgedet.data.synth import write_synthetic
 from edgedet.errors import DataError
 from edgedet.evaluation import evaluate_detections
 from edgedet.runner import Detections
-from tests.data.makers import DISC, picture, voc
+from tests.data.makers import DISC, picture, voc, voc_xml, write
 
 _WIDTH, _HEIGHT = 40, 30
 
@@ -163,3 +163,18 @@ def test_coco_written_and_read_keeps_what_voc_marks_difficult(tmp_path: Path) ->
     assert _largest_difference(dataset, coco, detections) <= 1e-6
     # What YOLO txt lost now counts as a false alarm.
     assert _largest_difference(dataset, yolo, detections) > 0.01
+
+
+@pytest.mark.parametrize("declared", [(30, 40), (40, 30)])
+def test_pictures_that_are_stored_turned(tmp_path: Path, declared: tuple[int, int]) -> None:
+    """Stored 40x30 and shown 30x40; the VOC file may speak of either, the others must mean the same box."""
+    root = voc(tmp_path / "v", {"test": {"a": [DISC]}})
+    (root / "JPEGImages" / "a.jpg").unlink()
+    picture(root / "JPEGImages" / "a.jpg", 40, 30, orientation=6)
+    write(root / "Annotations" / "a.xml", voc_xml([DISC], declared))
+    dataset = read_dataset(root, "test")
+    first = dataset.samples[0]
+    assert (first.width_px, first.height_px) == (30, 40)
+    for other in _in_every_format(dataset, tmp_path):
+        assert (other.samples[0].width_px, other.samples[0].height_px) == (30, 40)
+        np.testing.assert_allclose(other.samples[0].objects.boxes_xyxy_px, first.objects.boxes_xyxy_px, atol=1e-4)
