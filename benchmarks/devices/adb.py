@@ -147,8 +147,11 @@ def find_device(serial: str = "") -> Adb:
 
 def _states() -> dict[str, str]:
     """Serial number to state, as `adb devices` lists them."""
-    lines = _run(["devices"], "android", 60.0).splitlines()
-    head = next((k for k, line in enumerate(lines) if line.startswith("List of devices")), len(lines))
+    text = _run(["devices"], "android", 60.0)
+    lines = text.splitlines()
+    head = next((k for k, line in enumerate(lines) if line.startswith("List of devices")), None)
+    if head is None:
+        raise NotRunError(f"android: adb does not work ({_error_line(text)})", "Run `adb devices` to see more.")
     pairs = [line.split("\t", 1) for line in lines[head + 1 :] if "\t" in line]
     return {
         serial.strip(): next((s for s in _REMEDIES if state.strip().startswith(s)), state.strip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -266,6 +267,14 @@ def test_adb_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(NotRunError, match="adb is not installed"):
         open_device("android").describe()
+
+
+def test_an_adb_that_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        threading.Thread(target=lambda: taken.accept()[0].close(), daemon=True).start()
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(taken.getsockname()[1]))
+        with pytest.raises(NotRunError, match="adb does not work"):
+            open_device("android").describe()
 
 
 def test_no_tool_or_another_file(tflite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
