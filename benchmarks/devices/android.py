@@ -24,7 +24,7 @@ from edgedet.benchmarks.devices.android_probe import (
 from edgedet.benchmarks.devices.android_tool import Tool, open_tool
 from edgedet.benchmarks.devices.benchmark_model import Fed, Runs
 from edgedet.benchmarks.devices.benchmark_model_output import ToolOutput
-from edgedet.benchmarks.devices.benchmark_model_summary import operators_in_words, pooled, single_runs
+from edgedet.benchmarks.devices.benchmark_model_summary import operator_notes, pooled, single_runs
 from edgedet.benchmarks.devices.raw_inputs import RawInputs, raw_inputs
 from edgedet.benchmarks.environment import DeviceInfo, Environment
 from edgedet.benchmarks.latency import ImagesUsed, Latency
@@ -206,8 +206,8 @@ class _Session:
             "runs": f"{sum(output.runs.count for output in outputs)} in {len(outputs)} processes",
             "stages": "the file alone: pictures were resized before, boxes are not scaled back",
         }
-        if profiled and profiled.operators:
-            notes["operators"] = operators_in_words(profiled)
+        if profiled:
+            notes |= operator_notes(profiled)
         if self.flags:
             notes["flags"] = " ".join(self.flags)
         return Environment(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from statistics import fmean, median, stdev
 
-from edgedet.benchmarks.devices.benchmark_model_output import RunStats, ToolOutput
+from edgedet.benchmarks.devices.benchmark_model_output import OperatorTime, RunStats, ToolOutput
 from edgedet.benchmarks.stats import ToolSummary
 
 # 97.5 % quantiles of Student's t by degrees of freedom; beyond the table the last one is a little too wide.
@@ -74,10 +75,28 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     return round(fmean(values) - half, 4), round(fmean(values) + half, 4)
 
 
-def operators_in_words(output: ToolOutput, most: int = 6) -> str:
-    """The dearest kinds of operators, "Conv2D 3.20 ms, ...", of one profiled run."""
-    by_type: dict[str, float] = {}
-    for operator in output.operators:
-        by_type[operator.type] = by_type.get(operator.type, 0.0) + operator.mean_ms
-    dearest = sorted(by_type.items(), key=lambda item: -item[1])[:most]
+def operator_notes(output: ToolOutput) -> dict[str, str]:
+    """The dearest kinds of operators of a profiled run, and those that its delegate left to the interpreter."""
+    total_ms = sum(operator.mean_ms for operator in output.operators)
+    if not total_ms:
+        return {}
+    share = f"all {total_ms:.3f} ms of {output.runs.mean_ms:.3f} ms a profiled run"
+    notes = {"operators": f"{_by_type(output.operators)}; {share}"}
+    outside = [operator for operator in output.operators if not _is_delegated(operator)]
+    if len(outside) < len(output.operators):
+        notes["outside the delegate"] = _by_type(outside) or "nothing"
+    return notes
+
+
+def _by_type(operators: Sequence[OperatorTime], most: int = 6) -> str:
+    """ "CONV_2D 3.200 ms, ...", the dearest first."""
+    times: dict[str, float] = {}
+    for operator in operators:
+        times[operator.type] = times.get(operator.type, 0.0) + operator.mean_ms
+    dearest = sorted(times.items(), key=lambda item: -item[1])[:most]
     return ", ".join(f"{kind} {time_ms:.3f} ms" for kind, time_ms in dearest)
+
+
+def _is_delegated(operator: OperatorTime) -> bool:
+    """A delegate's part is one operator of its name, or, where it tells of its own operators, each has this head."""
+    return operator.name.startswith("Delegate/") or re.fullmatch(r"TfLite\w*Delegate\w*", operator.type) is not None

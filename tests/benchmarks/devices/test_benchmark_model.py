@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgedet.benchmarks.devices.benchmark_model import DIALECTS, Fed, Runs, arguments, dialect_of, extra_flags
 from edgedet.benchmarks.devices.benchmark_model_output import OperatorTime, RunStats, is_finished, parse
-from edgedet.benchmarks.devices.benchmark_model_summary import interval, operators_in_words, pooled, single_runs
+from edgedet.benchmarks.devices.benchmark_model_summary import interval, operator_notes, pooled, single_runs
 from edgedet.errors import EdgedetError, ModelFileError
 from tests.benchmarks.devices.benchmark_model_stand_in import _stat
 
@@ -128,7 +128,11 @@ def test_tensorflow_lites_output() -> None:
         OperatorTime("TfLiteXNNPackDelegate", "[scores, boxes]:92", 38.0),
         OperatorTime("TFLite_Detection_PostProcess", "[found]:91", 2.5),
     )
-    assert operators_in_words(said, 1) == "TfLiteXNNPackDelegate 38.000 ms"
+    assert operator_notes(said) == {
+        "operators": "TfLiteXNNPackDelegate 38.000 ms, TFLite_Detection_PostProcess 2.500 ms; "
+        "all 40.500 ms of 40.300 ms a profiled run",
+        "outside the delegate": "TFLite_Detection_PostProcess 2.500 ms",
+    }
 
 
 def test_an_old_tools_output() -> None:
@@ -136,6 +140,7 @@ def test_an_old_tools_output() -> None:
     assert said.runs == RunStats(2, 2000.0, 2100.0, 2000.0, 2100.0, 2050.0, 50.0)
     assert (said.warmup_runs, said.peak_memory_bytes) == (1, None)
     assert said.operators == (OperatorTime("CONV_2D", "[x]:0", 2050.0),)
+    assert "outside the delegate" not in operator_notes(said)
     assert pooled([said, said]).p50_ms is None
 
 
@@ -145,6 +150,7 @@ def test_litert_output() -> None:
     assert (said.runs.count, said.runs.p50_ms, said.runs.p95_ms) == (3, 41.001, 42.0)
     assert said.peak_memory_bytes == 33 * 2**20
     assert said.operators == (OperatorTime("TfLiteXNNPackDelegate", "[scores]:92", 39.0),)
+    assert operator_notes(said)["outside the delegate"] == "nothing"
 
 
 @pytest.mark.parametrize(
