@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,14 @@ from edgedet.config import Config, load_config, make_spec, resized_spec
 from edgedet.config_sizes import training_inputs
 from edgedet.data import read_dataset
 from edgedet.errors import ConfigError
+from edgedet.model_file import load_model
 from edgedet.models import build
+from edgedet.training import train
 from edgedet.training.augment import Augment
 from edgedet.training.images import TrainingImages, collate
 from edgedet.training.multi_scale import MultiScaleLoss, SizedBatches, input_of_batch
 from edgedet.training.sampler import BatchOrder
+from edgedet.training.step import TrainStep
 from tests.training.helpers import objects, targets, tiny_config, tiny_data
 
 NO_BOXES = np.zeros((0, 2), np.float32)
@@ -131,3 +135,27 @@ def test_network_and_loss_work_at_every_size() -> None:
 def test_what_cannot_be_trained_at_several_sizes_is_refused(base: str, changes: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         load_config(base, changes)
+
+
+def test_a_run_at_several_sizes_resumes_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tiny_data(tmp_path)
+    config = tiny_config("augment.multi_scale=[0.6, 1.4]", "augment.multi_scale_every=2", "augment.recipe=yolo")
+    whole = train(config, data, tmp_path / "whole", device="cpu")
+    steps = 0
+
+    def stop(self: TrainStep, *arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    original = TrainStep.__call__
+    monkeypatch.setattr(TrainStep, "__call__", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, tmp_path / "parts", device="cpu")
+    monkeypatch.undo()
+    parts = train(config, data, tmp_path / "parts", device="cpu", resume=True)
+    (one, spec), (other, _) = load_model(whole), load_model(parts)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    assert (spec.input.height, spec.input.width) == (96, 96), "the detector that is saved has the input's own size"
