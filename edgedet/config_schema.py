@@ -219,6 +219,7 @@ class TrainingConfig(_Part):
         cache_mb: decoded images kept in memory, at most this much.
         image_label_share: of each batch, images of which only the class is known (edgedet.data.image_labels); for
             the tree scores.
+        image_label_after: epochs of boxes alone before them; see edgedet.training.image_labels for why.
         train_split, val_split: names of splits; val_split null or "" means no validation.
         eval_every: validate every so many epochs; 0 only at the end.
         init_normalisation: what `--init` weights were trained with: "imagenet" (per-channel mean and std, which is
@@ -254,6 +255,7 @@ class TrainingConfig(_Part):
     workers: NonNegativeInt = 1
     cache_mb: NonNegativeInt = 1024
     image_label_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    image_label_after: NonNegativeInt = 0
     train_split: str = "train"
     val_split: str | None = "val"
     eval_every: NonNegativeInt = 0

@@ -1,4 +1,10 @@
-"""Mixing images of which only the class is known into the batches (YOLO9000 paper, section 4)."""
+"""Mixing images of which only the class is known into the batches (YOLO9000 paper, section 4).
+
+What such an image teaches goes to the one prior that is surest of the label. In a network that finds no objects yet
+this can be any prior, and it stays so: one prior comes to say "red" for every image and another "blue". So boxes should
+come first (`training.image_label_after`), or some boxes have the labels that images have. Anchors that are nearly equal
+can share out labels in the same way, and should differ.
+"""
 
 from __future__ import annotations
 
@@ -52,10 +58,11 @@ class MixedOrder(BatchOrder):
         num_boxed, num_labelled: images of both kinds.
         batch_size: per process, of both together.
         share: of labelled images in a batch; at least one of each kind is in every batch.
+        after: epochs whose batches have the images with boxes alone.
     """
 
     def __init__(
-        self, num_boxed: int, num_labelled: int, share: float, batch_size: int, seed: int, rank: int = 0,
+        self, num_boxed: int, num_labelled: int, share: float, after: int, batch_size: int, seed: int, rank: int = 0,
         world_size: int = 1, accumulate: int = 1,
     ) -> None:  # fmt: skip
         labelled = min(batch_size - 1, max(1, round(batch_size * share)))
@@ -63,6 +70,7 @@ class MixedOrder(BatchOrder):
         self.labelled = BatchOrder(num_labelled, labelled, seed + 1, rank, world_size)
         super().__init__(num_boxed, batch_size, seed, rank, world_size, accumulate)
         self.batch_size = self.boxed.batch_size + self.labelled.batch_size
+        self.after = after
 
     @property
     def steps(self) -> int:
@@ -70,9 +78,11 @@ class MixedOrder(BatchOrder):
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         self.boxed.epoch = self.epoch
+        if self.epoch < self.after:
+            yield from self.boxed
+            return
         for boxed, labelled in zip(self.boxed, self._labelled(), strict=False):
-            beyond, size_hw = self.num_images, boxed[0].size_hw
-            yield boxed + [SampleKey(key.epoch, beyond + key.image, size_hw) for key in labelled]
+            yield boxed + [SampleKey(key.epoch, self.num_images + key.image) for key in labelled]
 
     def _labelled(self) -> Iterator[list[SampleKey]]:
         """Without end, from a place that depends on the epoch only, so that a resumed run sees the same."""

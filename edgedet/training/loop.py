@@ -112,7 +112,9 @@ def make_loader(
     training = config.training
     share = training.image_label_share if label_set else 0.0
     rest = (training.batch_size, training.seed, fabric.global_rank, fabric.world_size, training.accumulate)
-    order = MixedOrder(len(dataset), len(label_set), share, *rest) if label_set else BatchOrder(len(dataset), *rest)
+    order = BatchOrder(len(dataset), *rest)
+    if label_set:
+        order = MixedOrder(len(dataset), len(label_set), share, training.image_label_after, *rest)
     images: Any = TrainingImages(
         dataset, Augment(config.augment, config.input), training.seed, int(training.cache_mb * (1 - share))
     )

@@ -26,7 +26,7 @@ def split(order: MixedOrder) -> list[tuple[list[int], list[SampleKey]]]:
 
 
 def test_every_batch_has_its_share() -> None:
-    order = MixedOrder(30, 7, 0.25, 8, seed=0)
+    order = MixedOrder(30, 7, 0.25, 0, 8, seed=0)
     batches = split(order)
     assert (len(order), order.steps, order.batch_size) == (5, 5, 8)
     assert len(batches) == 5
@@ -34,21 +34,29 @@ def test_every_batch_has_its_share() -> None:
     assert sorted(chain(*(boxed for boxed, _ in batches))) == [*range(30)]
 
 
+def test_boxes_come_first_for_so_many_epochs() -> None:
+    order = MixedOrder(30, 7, 0.25, 2, 8, seed=0)
+    order.epoch = 1
+    assert [(len(boxed), len(labelled)) for boxed, labelled in split(order)] == [(6, 0)] * 5
+    order.epoch = 2
+    assert [(len(boxed), len(labelled)) for boxed, labelled in split(order)] == [(6, 2)] * 5
+
+
 @pytest.mark.parametrize(("share", "labelled"), [(0.01, 1), (0.99, 3), (0.5, 2)])
 def test_at_least_one_of_each_kind(share: float, labelled: int) -> None:
-    order = MixedOrder(12, 12, share, 4, seed=0)
+    order = MixedOrder(12, 12, share, 0, 4, seed=0)
     assert all((len(a), len(b)) == (4 - labelled, labelled) for a, b in split(order))
 
 
 def test_labelled_images_go_on_from_pass_to_pass_and_repeat_for_a_resumed_run() -> None:
     """3 labelled images, one a batch, 10 batches: each comes every third batch, with other random numbers each time."""
-    order = MixedOrder(20, 3, 0.3, 3, seed=4)
+    order = MixedOrder(20, 3, 0.3, 0, 3, seed=4)
     order.epoch = 2
     keys = [key for _, labelled in split(order) for key in labelled]
     assert len(keys) == 10
     assert [sorted(key.image for key in keys[i : i + 3]) for i in (0, 3, 6)] == [[0, 1, 2]] * 3
     assert len(set(keys)) == 10
-    again = MixedOrder(20, 3, 0.3, 3, seed=4)
+    again = MixedOrder(20, 3, 0.3, 0, 3, seed=4)
     again.epoch = 2
     assert split(again) == split(order)
     again.epoch = 3
@@ -56,8 +64,8 @@ def test_labelled_images_go_on_from_pass_to_pass_and_repeat_for_a_resumed_run() 
 
 
 def test_processes_share_both_kinds() -> None:
-    alone = MixedOrder(24, 8, 0.25, 8, seed=0)
-    shares = [MixedOrder(24, 8, 0.25, 4, seed=0, rank=rank, world_size=2) for rank in range(2)]
+    alone = MixedOrder(24, 8, 0.25, 0, 8, seed=0)
+    shares = [MixedOrder(24, 8, 0.25, 0, 4, seed=0, rank=rank, world_size=2) for rank in range(2)]
     joined = [
         (sorted(a[0] + b[0]), sorted(a[1] + b[1])) for a, b in zip(*(split(share) for share in shares), strict=True)
     ]
