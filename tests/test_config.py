@@ -120,6 +120,20 @@ def test_fitted_anchors_go_to_the_finest_level_first() -> None:
         (["training=[1, 2]"], ["training"]),
         (["training.lr=[1"], ["not readable as YAML"]),
         (["augment.zoom_out_max=0.5"], ["augment.zoom_out_max is 0.5"]),
+        (["training.patience=3"], ["training", "Keep best and patience need validations", "eval_every"]),
+        (["training.keep=best", "training.eval_every=1", "training.val_split="], ["give val_split"]),
+        (["training.min_delta=0.01"], ["Min_delta belongs to patience"]),
+        (["training.monitor=accuracy"], ["training.monitor is 'accuracy'", "'coco_ap'"]),
+        (["training.freeze=head"], ["training.freeze is 'head'", "'backbone'"]),
+        (["training.freeze_epochs=3"], ["give freeze too"]),
+        (["training.freeze=backbone", "training.epochs=3", "training.freeze_epochs=3"], ["leave it out to freeze for"]),
+        (["training.freeze=backbone", "training.lr_factor.backbone=0.1"], ["leave lr_factor.backbone out"]),
+        (["training.lr_factor.body=0.1"], ["no field training.lr_factor.body", "training.lr_factor.head"]),
+        (["training.lr_factor.neck=0"], ["training.lr_factor.neck is 0", "greater than 0"]),
+        (["training.minutes=3", "training.deterministic=true"], ["give epochs instead of minutes"]),
+        (["training.accumulate=0"], ["training.accumulate is 0", "greater than 0"]),
+        (["training.batch_norm=group"], ["training.batch_norm is 'group'", "'sync'"]),
+        (["training.precision=fp8"], ["training.precision is 'fp8'", "'fp16'"]),
     ],
 )
 def test_each_fault_names_field_and_remedy(changes: list[str], words: list[str]) -> None:
@@ -182,4 +196,5 @@ def test_digest_ignores_what_does_not_change_the_result() -> None:
         return load_config("demo", changes).digest()
 
     assert digest() == digest("training.workers=0", "training.cache_mb=1", "training.eval_every=1")
+    assert digest() == digest("training.eval_every=1", "training.patience=3", "training.monitor=coco_ap50")
     assert len({digest(), digest("training.lr=1"), digest("training.seed=5"), digest("augment.hue=0")}) == 4

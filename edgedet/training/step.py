@@ -119,7 +119,7 @@ class TrainStep:
     def _divide_gradients(self) -> None:
         """From the mean over processes of gradients of sums to the gradient per positive prior of all batches."""
         processes = self.fabric.world_size
-        positives = torch.tensor(float(self.positives), device=self.fabric.device)
+        positives = torch.full((), float(self.positives), device=self.fabric.device)
         if processes > 1:
             positives = self.fabric.all_reduce(positives, reduce_op="sum")  # type: ignore[assignment]
         factor = processes / positives.clamp(min=1)
