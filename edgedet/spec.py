@@ -43,6 +43,7 @@ class NetworkSpec:
         layers: the layers of head "darknet", in the words of edgedet.models.darknet; "" for every other head.
         input_shift: added to the channels of the normalised image before the first convolution: what a mean for each
             colour needs besides `InputSpec.mean` (edgedet.models.input_shift); () for nothing.
+        head_width: multiplier of the pyramid's and subnets' channels, besides `width` (heads "retinanet..." only).
     """
 
     __pydantic_config__ = _STRICT
@@ -52,6 +53,7 @@ class NetworkSpec:
     reduced_tail: bool = False
     layers: str = ""
     input_shift: tuple[float, ...] = ()
+    head_width: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,8 @@ class DetectorSpec:
         found += [*_coding_problems(self.coding, self.levels), *self._tree_problems()]
         if not self.network.width > 0:
             found.append(f"network.width must be positive, not {self.network.width}")
+        if not self.network.head_width > 0:
+            found.append(f"network.head_width must be positive, not {self.network.head_width}")
         shift = self.network.input_shift
         if len(shift) not in (0, 3) or not all(math.isfinite(number) for number in shift):
             found.append("network.input_shift must be three numbers, for red, green and blue, or none")
@@ -263,6 +267,7 @@ class DetectorSpec:
 # Fields that came after the first files were written: part of the spec ("" for itself), name, default.
 _LATER: tuple[tuple[str, str, Any], ...] = (
     ("network", "input_shift", ()),
+    ("network", "head_width", 1.0),
     ("coding", "tree_min", CodingSpec("ssd").tree_min),
     ("", "class_parents", ()),
 )

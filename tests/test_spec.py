@@ -33,6 +33,7 @@ def test_digest_changes_with_every_field() -> None:
         replace(SPEC, class_names=("a", "b", "c")),
         replace(SPEC, network=replace(SPEC.network, width=0.5)),
         replace(SPEC, network=replace(SPEC.network, input_shift=(0.1, 0.0, -0.1))),
+        replace(SPEC, network=replace(SPEC.network, head_width=0.5)),
         replace(SPEC, levels=SPEC.levels[:-1]),
         replace(SPEC, coding=replace(SPEC.coding, score="sigmoid")),
     ]

@@ -30,6 +30,7 @@ class Head:
         min_px: the least input side.
         needs_backbone: whether NetworkSpec.backbone names one of BACKBONES.
         equal_anchors: whether all levels must have the same number of anchors.
+        any_head_width: whether it heeds NetworkSpec.head_width.
         fixed_size: whether its weights fit one input size only.
         source: where the network was published.
     """
@@ -42,6 +43,7 @@ class Head:
     min_px: int = 32
     needs_backbone: bool = False
     equal_anchors: bool = False
+    any_head_width: bool = False
     fixed_size: bool = False
 
 
@@ -72,6 +74,7 @@ def _retinanet_row(source: str) -> Head:
         multiple_px=lambda _: 32,
         needs_backbone=True,
         equal_anchors=True,
+        any_head_width=True,
     )
 
 
@@ -105,7 +108,7 @@ def head_of(network: NetworkSpec) -> Head:
     """The row of a network, with its names checked.
 
     Raises:
-        ConfigError: no such head or backbone, a backbone where none belongs, or layers where none belong.
+        ConfigError: no such head or backbone, or a backbone, layers or a head_width where none belongs.
     """
     if network.head not in HEADS:
         raise ConfigError(f"network.head is {network.head!r}", f"Choose from {', '.join(HEADS)}.")
@@ -116,6 +119,8 @@ def head_of(network: NetworkSpec) -> Head:
         raise ConfigError(f"network.backbone is {network.backbone!r} under head {network.head!r}", choice)
     if bool(network.layers) != (network.head == "darknet"):
         raise ConfigError(f"network.layers under head {network.head!r}", "Head darknet needs them, no other has them.")
+    if network.head_width != 1 and not head.any_head_width:
+        raise ConfigError(f"network.head_width under head {network.head!r}", "Leave it out; network.width is for all.")
     return head
 
 

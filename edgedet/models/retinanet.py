@@ -30,7 +30,7 @@ class Parts:
     """What the pyramid and the subnets are made of.
 
     Attributes:
-        channels: of all pyramid levels, at width 1.
+        channels: of all pyramid levels, at width and head_width 1.
         conv3x3: (in, out, stride) to the layers of a 3x3 convolution.
         after: channels to the layers behind each shared convolution of a subnet; each level has its own.
         tower_std: standard deviation of the subnets' first weights; None keeps the layers' own.
@@ -93,7 +93,7 @@ class RetinaNet(nn.Module):
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
         parts = PARTS[spec.network.head]
-        channels = max(_MIN_CHANNELS, int(parts.channels * spec.network.width))
+        channels = max(_MIN_CHANNELS, int(parts.channels * spec.network.width * spec.network.head_width))
         anchors = {len(level.anchors_wh_px) for level in spec.levels}
         assert len(anchors) == 1, "edgedet.models.build checks this"
         (count,), levels = anchors, len(spec.levels)

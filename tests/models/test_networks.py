@@ -46,6 +46,7 @@ def test_every_parameter_learns(name: str) -> None:
         (NetworkSpec("ssd300"), InputSpec(260, 300), "at least 268"),
         (NetworkSpec("darknet"), InputSpec(320, 320), "Head darknet needs them"),
         (NetworkSpec("yolov3_tiny", layers="8x3 detect"), InputSpec(320, 320), "no other has them"),
+        (NetworkSpec("ssdlite", "mobilenet_v2", head_width=0.5), InputSpec(320, 320), "network.head_width"),
     ],
 )
 def test_errors_name_the_choice(network: NetworkSpec, image: InputSpec, word: str) -> None:
@@ -57,3 +58,14 @@ def test_levels_that_are_not_the_networks_are_refused() -> None:
     spec = SPECS["yolov3_tiny"]
     with pytest.raises(ConfigError, match="not those of its network"):
         build(replace(spec, levels=spec.levels[::-1]))
+
+
+def test_a_narrow_head_keeps_the_backbone() -> None:
+    spec = SPECS["retinanet_lite_mobilenet_v1"]
+    plain = build(spec)
+    narrow = build(replace(spec, network=replace(spec.network, head_width=0.5)))
+    assert {k: v.shape for k, v in narrow.backbone.state_dict().items()} == {
+        k: v.shape for k, v in plain.backbone.state_dict().items()
+    }
+    channels = [model.pyramid.inner[0].out_channels for model in (plain, narrow)]
+    assert channels[0] == 2 * channels[1]
