@@ -64,7 +64,8 @@ def _file_lines(name: str, result: Latency) -> list[str]:
     runs = len(steady.samples_ms) or getattr(steady, "runs", 0)
     ran = f"{result.runtime}, {result.provider}" if result.provider else result.runtime
     remark = "" if result.is_device_latency else " † not a device latency"
-    warm = _WARM_UP.get(result.warmup.found, f"{result.warmup.runs} runs of warm-up left out")
+    left_out = result.warmup.runs
+    warm = _WARM_UP.get(result.warmup.found, f"{left_out} runs of warm-up left out" if left_out else "no warm-up")
     lines = [f"{name}: {result.precision}, {result.file_bytes / 1e6:.2f} MB, {runs} runs, {warm}, {ran}{remark}"]
     if result.early_stopping:
         early = result.early_stopping

@@ -52,7 +52,8 @@ def _cuts(points: FloatArray) -> list[int]:
     scores = _normal_scores(points)
     if m < 2 * SHORTEST or not scores.any():
         return [m]
-    inflation = min(_MOST_INFLATION, variance_inflation(_without_slope(points[m // 2 :])))
+    halves = (points[: m // 2], points[m // 2 :])  # a step inflates the half that it lies in; dependence inflates both
+    inflation = min(_MOST_INFLATION, *(variance_inflation(_without_slope(half)) for half in halves))
     penalty = _PENALTY * math.log(m) * float(np.var(scores)) * inflation
     sums, squares = (np.concatenate([[0.0], np.cumsum(scores**k)]) for k in (1, 2))
     best = np.full(m + 1, np.inf)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgedet.benchmarks.commands_bench import bench_command
+from edgedet.benchmarks.commands_check import check_command
 from edgedet.benchmarks.commands_compare import compare_command
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _STYLES = {"badge good": "green", "badge bad": "bold red", "badge warn": "yellow
 def register(app: typer.Typer) -> None:
     app.command("bench")(bench_command)
     app.command("compare")(compare_command)
+    app.command("check")(check_command)
     app.command("report")(report_command)
     app.command("demo")(demo_command)
 

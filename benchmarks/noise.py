@@ -1,6 +1,6 @@
 """Signs that something other than the file decided a measurement. Each is a reason to doubt it, none a proof.
 
-Limits are set so that an idle machine stays below all of them (docs/benchmarking.md has the figures).
+How often they appear on machines whose truth is known stands in docs/benchmarking.md.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from edgedet.benchmarks.bootstrap import FloatArray
 
 Verdict = Literal["faster", "slower", "no difference"]
 
-MARGIN = 0.01  # a change of less matters to nobody; two processes of one file differ by that much
+MARGIN = 0.01  # a change of less matters to nobody
 EQUIVALENT = 0.02  # an interval within it is "no difference" for sure
 ERROR = 0.05  # chance of "faster" or "slower" when there is no difference above the margin, over all looks
 FEWEST_PAIRS = 16  # with fewer, a look that spends little error cannot decide whatever it sees

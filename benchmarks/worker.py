@@ -53,6 +53,7 @@ def _measure(path: Path, request: Request) -> Latency:
 
     recording = Recording(
         runtime=runner.runtime,
+        provider=runner.provider,
         images=used,
         environment=read_environment(request.threads, watch, request.cores),
         runs_ms=tuple(times.total_ms for times in runs.times),

@@ -84,7 +84,11 @@ class Runner(ABC):
         format: row name in edgedet.formats ("torch", "onnx", ...).
         precision: "fp32", "fp16", ...
         runtime: name and version of what executes the file, as tables print it.
+        provider: what inside the runtime does, as the runtime calls it (an execution provider, a delegate); "" where
+            there is no choice.
     """
+
+    provider: str = ""
 
     def __init__(self, path: Path, spec: DetectorSpec, format: str, precision: str, runtime: str) -> None:
         self.path = path

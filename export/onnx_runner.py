@@ -34,6 +34,7 @@ class OnnxRunner(CardRunner):
         if tuple(o.name for o in self._session.get_outputs()) != OUTPUTS:
             raise ModelFileError(f"{path}: its outputs are not those of edgedet", "Export the model again.")
         super().__init__(path, card, "onnx", f"onnxruntime {onnxruntime.__version__}")
+        self.provider = self._session.get_providers()[0]
         self._takes_images = self._session.get_inputs()[0].type == "tensor(uint8)"
         # Boxes of a file that takes images are in 0..1 of the image, whatever its resizing is.
         self._of_the_image = replace(card.spec, input=replace(card.spec.input, resize="stretch"))

@@ -19,6 +19,7 @@ from torch import Tensor
 from edgedet.decode import Decoder
 from edgedet.errors import ModelFileError, NotRunError
 from edgedet.export.card import KEY, CardRunner, FileCard
+from edgedet.export.tflite_delegate import is_delegated, operators_outside
 from edgedet.export.tflite_encodings import file_priors
 from edgedet.export.tflite_graph import Graph, metadata_entry
 from edgedet.export.tflite_metadata import check_file
@@ -55,6 +56,7 @@ class TfliteRunner(CardRunner):
         except (ValueError, RuntimeError) as error:
             raise ModelFileError(f"{path}: {runtime} refuses it ({error})", "Export the model again.") from error
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
+        self.provider = "XNNPACK" if is_delegated(self._interpreter._get_ops_details()) else ""
         self.suppresses = len(self._outputs) == len(OUTPUTS)
         self._read = _read_detections if self.suppresses else self._read_encodings
 
@@ -95,6 +97,10 @@ class TfliteRunner(CardRunner):
             return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
 
         return run
+
+    def operators_outside_delegate(self) -> tuple[str, ...]:
+        """Names of the operators that XNNPACK left to the interpreter, in running order."""
+        return operators_outside(self._interpreter._get_ops_details(), self._outputs)
 
     def cut(self, outputs: Sequence[str]) -> Graph:
         """The saved file up to the given inner tensors."""

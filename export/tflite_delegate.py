@@ -1,0 +1,39 @@
+"""Which operators of a TFLite file its delegate leaves to the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_DELEGATE = "DELEGATE"
+
+
+def operators_outside(nodes: Sequence[dict[str, Any]], outputs: Sequence[int]) -> tuple[str, ...]:
+    """Names of the operators that run one by one, in running order, once a delegate has taken its share.
+
+    After delegation the interpreter lists the original operators and, behind them, one node for each part of the graph
+    that a delegate took. Which of the two kinds runs is not said, but follows: a tensor that a delegate's node gives
+    comes from there, and only what is needed for the outputs runs.
+
+    Args:
+        nodes: as `Interpreter._get_ops_details()` lists them: "op_name", "inputs" and "outputs" (tensor numbers).
+        outputs: numbers of the graph's output tensors.
+    """
+    producer: dict[int, int] = {}
+    for number, node in enumerate(nodes):
+        for tensor in node["outputs"]:
+            if node["op_name"] == _DELEGATE or tensor not in producer:
+                producer[int(tensor)] = number
+    running: set[int] = set()
+    waiting = [int(tensor) for tensor in outputs]
+    while waiting:
+        found = producer.get(waiting.pop())
+        if found is not None and found not in running:
+            running.add(found)
+            waiting += [int(tensor) for tensor in nodes[found]["inputs"]]
+    return tuple(nodes[number]["op_name"] for number in sorted(running) if nodes[number]["op_name"] != _DELEGATE)
+
+
+def is_delegated(nodes: Sequence[dict[str, Any]]) -> bool:
+    """Whether a delegate took any part of the graph; `nodes` as above."""
+    return any(node["op_name"] == _DELEGATE for node in nodes)
