@@ -393,7 +393,8 @@ class Config(_Part):
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of all fields that change what a run computes."""
         value = self.model_dump(mode="json")
-        for name in ("workers", "cache_mb", "eval_every", "val_split", "keep", "monitor", "patience", "min_delta"):
+        for name in ("workers", "cache_mb", "eval_every", "val_split", "keep", "patience", "min_delta"):
             del value["training"][name]
+        value["training"]["keep"] = self.training.keeps_best  # a run that kept the last epochs has lost its best one
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -196,5 +196,7 @@ def test_digest_ignores_what_does_not_change_the_result() -> None:
         return load_config("demo", changes).digest()
 
     assert digest() == digest("training.workers=0", "training.cache_mb=1", "training.eval_every=1")
-    assert digest() == digest("training.eval_every=1", "training.patience=3", "training.monitor=coco_ap50")
+    best = ("training.eval_every=1", "training.keep=best")
+    assert digest(*best) == digest(*best, "training.patience=3", "training.min_delta=0.01")
+    assert len({digest(), digest(*best), digest(*best, "training.monitor=coco_ap50")}) == 3
     assert len({digest(), digest("training.lr=1"), digest("training.seed=5"), digest("augment.hue=0")}) == 4

@@ -36,8 +36,10 @@ def same(a: Path, b: Path) -> bool:
 @pytest.mark.parametrize("precision", ["'32'", "bf16", "fp16"])
 @pytest.mark.parametrize("base", ["demo", "tiny_yolov3"])
 def test_a_run_learns_and_validates(data: Path, tmp_path: Path, precision: str, base: str) -> None:
-    changes = (f"training.precision={precision}", "training.workers=1", "training.val_split=val",
-               "training.eval_every=1", "training.epochs=3", "training.accumulate=2", "training.batch_size=4")  # fmt: skip
+    changes = (
+        f"training.precision={precision}", "training.workers=1", "training.val_split=val", "training.eval_every=1",
+        "training.epochs=3", "training.accumulate=2", "training.batch_size=4",
+    )  # fmt: skip
     model = train(tiny_config(*changes, base=base), data, tmp_path / "run", device="cuda")
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < rows[0]["loss"]
