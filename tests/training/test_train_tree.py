@@ -24,7 +24,8 @@ def tree_config(*changes: str, tree: object = TREE) -> Config:
         "priors.kind=anchors", "priors.anchors_wh_px=[[[80, 80]], [[32, 32]]]",
         "loss.object_weight=5", "loss.iou_ignore=0.6", "training.lr=0.004", "training.ema_decay=0.9",
         "training.image_label_share=0.5",
-        "augment.zoom_out_probability=0", "augment.iou_crop_probability=0", "augment.photometric_probability=0",
+        "augment.recipe=ssd", "augment.zoom_out_probability=0", "augment.iou_crop_probability=0",
+        "augment.photometric_probability=0",
         *changes, base="tiny_yolov3",
     )  # fmt: skip
 
