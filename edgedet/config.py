@@ -231,8 +231,13 @@ def _check_sizes(config: Config, source: str) -> None:
         )
     if getattr(config.priors, "strides_px", None):
         raise ConfigError(f"{field}, and priors.strides_px are for one input size", "Leave one of them out.")
-    for image in training_inputs(config.augment, config.input):
+    grids = set()
+    inputs = training_inputs(config.augment, config.input)
+    for image in inputs:
         try:
-            feature_grids_hw(config.network, image, config.priors.num_levels)
+            grids.add(feature_grids_hw(config.network, image, config.priors.num_levels)[0])
         except ConfigError as error:
             raise ConfigError(f"{field}: {error.what}", error.remedy) from error
+    if len(grids) < len(inputs):
+        step = config.augment.multi_scale_step_px
+        raise ConfigError(f"{field} in steps of {step} px, which give one grid twice", "Take steps of 32 px.")

@@ -128,6 +128,7 @@ def test_network_and_loss_work_at_every_size() -> None:
         ("yolov1", ["augment.multi_scale=[0.8, 1.2]"], "one input size"),
         ("tiny_yolov3", ["augment.multi_scale=[0.8, 1.2]", "augment.multi_scale_step_px=16"], "multiples of 32"),
         ("ssdlite_mobilenet_v2", ["augment.multi_scale=[1.1, 1.5]"], "at most 1"),
+        ("ssdlite_mobilenet_v2", ["augment.multi_scale=[0.9, 1.1]", "augment.multi_scale_step_px=8"], "one grid twice"),
         ("mb2_ssd_lite", ["augment.multi_scale=[0.8, 1.2]"], "strides_px"),
         ("ssdlite_mobilenet_v2", ["augment.multi_scale=[0.05, 1.2]", "augment.multi_scale_step_px=20"], "at least 32"),
     ],
