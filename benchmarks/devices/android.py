@@ -25,7 +25,7 @@ from edgedet.benchmarks.devices.android_tool import Tool, open_tool
 from edgedet.benchmarks.devices.benchmark_model import Fed, Runs
 from edgedet.benchmarks.devices.benchmark_model_output import ToolOutput
 from edgedet.benchmarks.devices.benchmark_model_summary import operator_notes, pooled, single_runs
-from edgedet.benchmarks.devices.raw_inputs import RawInputs, raw_inputs
+from edgedet.benchmarks.devices.raw_inputs import WHAT_IS_TIMED, RawInputs, raw_inputs
 from edgedet.benchmarks.environment import DeviceInfo, Environment
 from edgedet.benchmarks.latency import ImagesUsed, Latency
 from edgedet.benchmarks.recording import Recording, file_facts, latency_from
@@ -204,7 +204,7 @@ class _Session:
         notes = {
             **notes_of(before, after),
             "runs": f"{sum(output.runs.count for output in outputs)} in {len(outputs)} processes",
-            "stages": "the file alone: pictures were resized before, boxes are not scaled back",
+            "stages": WHAT_IS_TIMED,
         }
         if profiled:
             notes |= operator_notes(profiled)

@@ -18,6 +18,7 @@ from edgedet.benchmarks.latency import Latency, NotRun, read_results
 from edgedet.errors import DataError
 from edgedet.progress import progress_bar
 
+WORKER = ("-m", "edgedet.benchmarks.devices.fleet_worker")
 _CLEANING_SECONDS = 60.0  # a device that was interrupted is left as it was found, which takes a moment
 Report = Callable[[str, str], None]
 
@@ -85,7 +86,7 @@ class _Runner:
         with tempfile.TemporaryDirectory(prefix="edgedet-fleet-") as folder:
             path, log = Path(folder) / "jobs.json", Path(folder) / "log.txt"
             path.write_text(json.dumps([job.to_json() for job in waiting]), encoding="utf-8")
-            command = [sys.executable, "-m", "edgedet.benchmarks.devices.fleet_worker", str(path)]
+            command = [sys.executable, *WORKER, str(path)]
             with log.open("wb") as errors:
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,

@@ -148,7 +148,9 @@ class _Gathered:
         assert self.end is not None
         info = device._info(self.start)
         before, after = self.start["before"], self.end["after"]
-        notes = {"stages": "the file alone: pictures were resized before, boxes are not scaled back"}
+        notes = {
+            "stages": "the file alone: pictures were resized, and normalised for a file that leaves it to the app, before"
+        }
         for name in before["notes"]:
             notes[name] = f"{before['notes'][name]} before, {after['notes'].get(name, 'nothing')} after"
         return Environment(

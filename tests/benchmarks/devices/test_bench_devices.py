@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgedet.benchmarks.devices import android, open_devices
+from edgedet.benchmarks.devices import android, fleet, open_devices
 from edgedet.cli import main
 from edgedet.errors import ConfigError
 
@@ -46,13 +46,14 @@ def test_an_option_goes_to_the_kinds_that_have_it() -> None:
 
 
 def test_a_fleet_takes_everything_from_its_file(
-    model_pt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model_pt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fleet = tmp_path / "fleet.yaml"
-    fleet.write_text(f"schema: 1\ndevices: [android]\nfiles: ['{model_pt}']\n")
-    assert main(["bench", "--fleet", str(fleet)]) == 1
-    assert "runs .tflite files only" in capsys.readouterr().out
-    assert main(["bench", "--fleet", str(fleet), "--threads", "2"]) == 1
+    monkeypatch.setattr(fleet, "WORKER", (str(Path(__file__).with_name("fleet_worker_stand_in.py")),))
+    path = tmp_path / "fleet.yaml"
+    path.write_text(f"schema: 1\ndevices: [android]\nfiles: ['{model_pt}']\n")
+    assert main(["bench", "--fleet", str(path)]) == 1
+    assert "android is a stand-in" in capsys.readouterr().out
+    assert main(["bench", "--fleet", str(path), "--threads", "2"]) == 1
     assert "--fleet takes devices and settings from its file" in capsys.readouterr().err
     assert main(["bench"]) == 1
     assert "no model file is given" in capsys.readouterr().err
