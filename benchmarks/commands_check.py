@@ -33,18 +33,24 @@ def check_command(
 ) -> None:
     """Check files against limits of bytes, p90_ms, map_loss and operators_outside (the delegate).
 
-    A measured number passes or fails when all of its 95 % interval does, and is undecided otherwise. Exit code: 0 when
-    all pass, 1 when one fails, 3 when none fails but one is undecided or could not be run.
+    A measured number passes or fails when all of its 95 % interval does, and is undecided otherwise. The exit code is
+    0 when all pass, 1 when one fails, 3 when none fails but one is undecided or could not be run.
 
     \b
     budget.yaml:
       schema: 1
       budgets:
-        - {files: "*.tflite", bytes: 5000000, p90_ms: 40, map_loss: 0.01, operators_outside: 20}
+        - files: "*.tflite"
+          bytes: 5000000
+          p90_ms: 40
+          map_loss: 0.01
+          operators_outside: 20
 
     \b
     Example:
-      edgedet check phone/model.tflite --budget budget.yaml --against run/model.pt --data my_photos --junit budget.xml
+      edgedet check phone/model.tflite --budget budget.yaml --junit budget.xml
+      edgedet check phone/model.tflite --budget budget.yaml \\
+        --against run/model.pt --data my_photos
     """
     from dataclasses import asdict
 

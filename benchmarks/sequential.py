@@ -30,7 +30,7 @@ MARGIN = 0.01  # a change of less matters to nobody
 EQUIVALENT = 0.02  # an interval within it is "no difference" for sure
 ERROR = 0.05  # chance of "faster" or "slower" when there is no difference above the margin, over all looks
 FEWEST_PAIRS = 16  # with fewer, a look that spends little error cannot decide whatever it sees
-_SHARES = ((1 / 8, 0.12), (1 / 4, 0.16), (1 / 2, 0.28), (1.0, 0.44))  # of the pairs, of the error
+_SHARES = ((1 / 8, 0.08), (1 / 4, 0.12), (1 / 2, 0.25), (1.0, 0.55))  # of the pairs, of the error
 
 
 @dataclass(frozen=True)

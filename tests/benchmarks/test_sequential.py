@@ -14,7 +14,7 @@ def test_looks_share_out_the_whole_error() -> None:
     planned = looks(200)
     assert [look.pairs for look in planned] == [25, 50, 100, 200]
     assert sum(look.error for look in planned) == pytest.approx(ERROR)
-    assert looks(40) == (Look(20, pytest.approx(0.028)), Look(40, pytest.approx(0.022)))  # type: ignore[arg-type]
+    assert looks(40) == (Look(20, pytest.approx(0.0225)), Look(40, pytest.approx(0.0275)))  # type: ignore[arg-type]
     assert looks(16) == (Look(16, pytest.approx(0.05)),)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="15 pairs are too few"):
         looks(15)
