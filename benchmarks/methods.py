@@ -106,9 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--init", type=Path, help="torchvision MobileNetV2 trained on ImageNet, for the rows that use one"
-    )
+    parser.add_argument("--init", type=Path, help="trained backbone for the rows that start from one")
     parser.add_argument("--split", default="trainval")
     parser.add_argument("--test-split", default="test")
     parser.add_argument("--epochs", type=int, default=60)
