@@ -66,7 +66,8 @@ def _refuse_other_origin(reference: TorchRunner, runner: Runner) -> None:
     """Spec and weights that the file names must be those of the model."""
     remedy = "Compare it with the model.pt it came from, or export again."
     expected, actual = reference.spec.to_dict(), runner.spec.to_dict()
-    if differences := [key for key in expected if expected[key] != actual[key]]:
+    keys = {**expected, **actual}  # a field that says nothing is not there
+    if differences := [key for key in keys if expected.get(key) != actual.get(key)]:
         raise EdgedetError(
             f"{runner.path}: its spec is not that of {reference.path} ({', '.join(differences)} differ)", remedy
         )

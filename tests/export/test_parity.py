@@ -135,6 +135,8 @@ def test_another_spec_is_an_error_but_other_thresholds_are_not(
     assert compare(reference, Faulty(reference, nms=NmsSpec(score_min=0.3, iou_max=0.4)), photos).passed
     with pytest.raises(EdgedetError, match="class_names differ"):
         compare(reference, Faulty(reference, class_names=("a", "b", "c")), photos)
+    with pytest.raises(EdgedetError, match="class_parents differ"):
+        compare(reference, Faulty(reference, class_parents=(-1, -1, -1)), photos)
 
 
 def test_other_weights_are_an_error(reference: TorchRunner, photos: list[UInt8Image]) -> None:
