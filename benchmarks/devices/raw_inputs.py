@@ -21,6 +21,7 @@ from edgedet.formats import format_of, load
 from edgedet.preprocess import UInt8Image, normalise, to_network_pixels
 from edgedet.spec import InputSpec
 
+WHAT_IS_TIMED = "the file alone; pictures were resized before, and normalised where the file leaves that to the app"
 MAX_PICTURES = 8  # each is as large as the network's input, and travels over a cable
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from edgedet.benchmarks.devices.raw_inputs import RawInputs, raw_inputs
+from edgedet.benchmarks.devices.raw_inputs import WHAT_IS_TIMED, RawInputs, raw_inputs
 from edgedet.benchmarks.devices.ssh_client import Ssh, connection, fresh_folder, last_line
 from edgedet.benchmarks.environment import DeviceInfo, Environment
 from edgedet.benchmarks.latency import ImagesUsed, Latency
@@ -148,9 +148,7 @@ class _Gathered:
         assert self.end is not None
         info = device._info(self.start)
         before, after = self.start["before"], self.end["after"]
-        notes = {
-            "stages": "the file alone: pictures were resized, and normalised for a file that leaves it to the app, before"
-        }
+        notes = {"stages": WHAT_IS_TIMED}
         for name in before["notes"]:
             notes[name] = f"{before['notes'][name]} before, {after['notes'].get(name, 'nothing')} after"
         return Environment(
