@@ -17,6 +17,7 @@ from edgedet.training.targets import Objects
 
 _CUT = 0.2  # the mosaic's four pictures meet at least this share of each side away from the border (Darknet)
 _LEVELS = np.arange(256)
+_TURN = 255  # levels of hue that Pillow makes of a whole circle
 
 
 class YoloRecipe:
@@ -76,7 +77,7 @@ def shift_hsv(pixels: Tensor, hue: float, saturation: float, exposure: float) ->
         return pixels
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     if hue != 0 or saturation != 1:
-        turned = ((_LEVELS + round(hue * 256)) % 256).tolist()
+        turned = ((_LEVELS + round(hue * _TURN)) % _TURN).tolist()
         image = image.convert("HSV").point([*turned, *_scaled(saturation), *_scaled(1)]).convert("RGB")
     if exposure != 1:
         image = image.point(_scaled(exposure) * 3)
