@@ -54,7 +54,7 @@ class Source:
 
 def _shift(means: tuple[float, float, float], image: InputSpec) -> tuple[float, ...]:
     """What the channels of an image of one mean and std need to have the source's means, in units of its std."""
-    return tuple((image.mean - 255 * mean) / image.std for mean in means)
+    return tuple(round((image.mean - 255 * mean) / image.std, 6) for mean in means)
 
 
 def _adapt_retinanet(state: State, image: InputSpec) -> None:
