@@ -9,8 +9,10 @@ A fault of the user's is answered {"error", "what", "remedy"}. It ends when the 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
+import signal
 import socket
 import sys
 from dataclasses import asdict, replace
@@ -32,7 +34,11 @@ _WARM_UP = Budget(seconds=1.0, min_samples=20)
 _MOST_TRIES = 5  # a file that never settles is compared all the same: interleaving cancels what both have in common
 
 
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl(2)
+
+
 def main(descriptor: int) -> None:
+    _die_with_parent()
     connection = socket.socket(fileno=descriptor)
     with connection, connection.makefile("rw", encoding="utf-8") as lines:
         try:
@@ -40,6 +46,12 @@ def main(descriptor: int) -> None:
             _serve(lines, Path(question["path"]), Request.from_json(question["request"]))
         except EdgedetError as error:
             _say(lines, {"error": type(error).__name__, "what": error.what, "remedy": error.remedy})
+
+
+def _die_with_parent() -> None:
+    """A stopped process does not notice that its socket closed: were the parent killed, it would stay for ever."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def _serve(lines: TextIO, path: Path, request: Request) -> None:

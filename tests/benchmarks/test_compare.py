@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -144,3 +148,23 @@ def test_faults_of_the_file_and_of_the_process(model_pt: Path, tmp_path: Path) -
         stream._process.wait()
         with pytest.raises(EdgedetError, match="the measuring process ended"):
             stream._ask({"image": 0, "unrecorded": 0})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not run: only Linux ends a stopped process with its parent")
+def test_a_stopped_process_ends_with_its_parent(model_pt: Path) -> None:
+    """The parent is killed while the stream is stopped: it can clean up nothing."""
+    script = (
+        "import sys, time; from pathlib import Path; from edgedet.benchmarks.live import LiveWorker;"
+        "from edgedet.benchmarks.request import Request;"
+        "s = LiveWorker(Path(sys.argv[1]), Request(threads=1)); print(s._process.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(model_pt)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        assert worker.status() == psutil.STATUS_STOPPED
+        parent.kill()
+    for _ in range(100):
+        if not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    pytest.fail("the stopped process is still there")
