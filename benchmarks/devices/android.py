@@ -92,7 +92,7 @@ class AndroidDevice:
                 adb.push(file, model)
                 adb.shell(f"chmod 644 {model}")
                 fed = _push_inputs(adb, folder, tool, inputs)
-                recording = session.record(model, fed, single, device_info(adb, self.name), inputs.used)
+                recording = session.record(model, fed, single, device_info(adb, self.name), _shown(inputs, fed))
             finally:
                 if adb.is_there():
                     tool.remove(adb)
@@ -118,12 +118,11 @@ class _Session:
         outputs = self._single(model, fed) if single else self._summaries(model, fed)
         after = reading(self.adb)
         profiled = self._profile(model, fed)
-        used = pictures if fed else ImagesUsed("random", ())
         starts, runs = self._in_time(outputs) if single else ((), ())
         return Recording(
             runtime=self.tool.dialect.runtime,
             provider=", ".join(outputs[0].delegates),
-            images=used,
+            images=pictures,
             environment=self._environment(device, before, after, outputs, profiled),
             runs_ms=runs,
             starts_s=starts,
@@ -256,6 +255,12 @@ def _push_inputs(adb: Adb, folder: str, tool: Tool, inputs: RawInputs) -> list[F
             fed.append(Fed(tuple(value.shape), f"{folder}/{local.name}"))
     adb.shell(f"chmod 644 {folder}/*.bin")
     return fed
+
+
+def _shown(inputs: RawInputs, fed: Sequence[Fed]) -> ImagesUsed:
+    """The pictures, or the random input of (1, H, W, 3) that a tool without them makes up."""
+    _, height, width, _ = inputs.values[0].shape
+    return inputs.used if fed else ImagesUsed("random", ((width, height),))
 
 
 def _pair(before: float | None, after: float | None) -> tuple[float, float] | None:

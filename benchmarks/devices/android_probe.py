@@ -11,6 +11,7 @@ from edgedet.benchmarks.environment import DeviceInfo
 
 # Android's PowerManager.THERMAL_STATUS_*; dumpsys prints the number.
 _THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+_MOST_CAPACITY = 1024  # Linux's scale of cpu_capacity; clocks are in kHz
 _CPU_TEMPERATURE = 0  # android.hardware.thermal TemperatureType::CPU
 _PROPERTIES = {
     "maker": ("ro.product.manufacturer",),
@@ -72,7 +73,7 @@ def device_info(adb: Adb, name: str) -> DeviceInfo:
         if value.strip():
             found.setdefault(head.split(":")[0], value.strip())
     memory = re.search(r"MemTotal:\s*(\d+) kB", adb.read("cat /proc/meminfo"))
-    kernel = adb.read("uname -r").strip()
+    kernel, found_cores = adb.read("uname -r").strip(), read_cores(adb)
     model = f"{found.get('maker', '')} {found.get('model', '')}".strip() or adb.serial
     soc = found.get("soc", "")
     return DeviceInfo(
@@ -80,10 +81,10 @@ def device_info(adb: Adb, name: str) -> DeviceInfo:
         name=name,
         model=model,
         cpu=soc or "unknown",
-        cores=max(len(cores(adb.read(_TOPOLOGY))), 1),
+        cores=max(len(found_cores), 1),
         memory_bytes=int(memory.group(1)) * 1024 if memory else None,
         os=f"Android {found.get('release', '?')} (API {found.get('sdk', '?')}) {found.get('abi', '')}".strip(),
-        details={"serial": adb.serial, "kernel": kernel, "SoC": soc},
+        details={"serial": adb.serial, "kernel": kernel, "clusters": clusters(found_cores)},
     )
 
 
@@ -114,6 +115,17 @@ def fast_cores(found: Sequence[Core], threads: int | None) -> tuple[int, ...] | 
         if threads is not None and len(chosen) >= threads:
             break
     return tuple(sorted(chosen))
+
+
+def clusters(found: Sequence[Core]) -> str:
+    """In words, the fastest first: "1 x 3000 MHz, 3 x 2400 MHz"; by capacity where clocks are not readable."""
+    counts: dict[int, int] = {}
+    for core in found:
+        counts[core.speed] = counts.get(core.speed, 0) + 1
+    return ", ".join(
+        f"{count} x {speed // 1000} MHz" if speed > _MOST_CAPACITY else f"{count} x capacity {speed}"
+        for speed, count in sorted(counts.items(), reverse=True)
+    )
 
 
 def mask(numbers: Sequence[int]) -> str:

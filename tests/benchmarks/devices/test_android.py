@@ -86,6 +86,7 @@ def test_a_file_is_timed_on_the_fast_cores_and_nothing_stays(
     latency = _device(phone, program).measure(tflite, _QUICK)
     assert latency.device.model == "Example Phone 9"
     assert (latency.device.cpu, latency.device.cores) == ("SOC123", 4)
+    assert latency.device.details["clusters"] == "1 x 3000 MHz, 1 x 2400 MHz, 2 x 1800 MHz"
     assert latency.environment.pinned_cores == (2, 3)
     assert set((phone.root / "masks.txt").read_text().split()) == {"c"}
     assert latency.environment.governor == "schedutil"
@@ -108,7 +109,7 @@ def test_the_litert_dialect_takes_no_pictures_and_says_so(plug: Plug, tflite: Pa
     program = write_program(tmp_path / "benchmark_model", "litert")
     latency = _device(plug(), program).measure(tflite, _QUICK)
     assert latency.runtime == "LiteRT benchmark_model"
-    assert latency.images.source == "random"
+    assert (latency.images.source, latency.images.sizes_wh_px) == ("random", ((128, 96),))
     assert latency.steady.p50_ms is not None
     assert "WHOLE_GRAPH" in latency.environment.notes["operators"]
 

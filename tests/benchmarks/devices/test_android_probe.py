@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from edgedet.benchmarks.devices.android_probe import Core, battery, cores, fast_cores, hottest_zone, mask, thermal
+from edgedet.benchmarks.devices.android_probe import (
+    Core,
+    battery,
+    clusters,
+    cores,
+    fast_cores,
+    hottest_zone,
+    mask,
+    thermal,
+)
 from edgedet.benchmarks.devices.android_tool import from_logcat
 
 _FOUR_AND_THREE_AND_ONE = tuple(Core(k, khz) for k, khz in enumerate([18] * 4 + [24] * 3 + [30]))
@@ -22,6 +31,12 @@ def test_equal_cores_are_left_to_the_phone() -> None:
     assert fast_cores([Core(0, 20), Core(1, 20)], 1) is None
     assert fast_cores([Core(0, 0), Core(1, 0)], None) is None
     assert fast_cores([], 2) is None
+
+
+def test_clusters_in_words() -> None:
+    assert clusters([Core(0, 1800000), Core(1, 1800000), Core(2, 3000000)]) == "1 x 3000 MHz, 2 x 1800 MHz"
+    assert clusters([Core(0, 250), Core(1, 1024)]) == "1 x capacity 1024, 1 x capacity 250"
+    assert clusters([]) == ""
 
 
 def test_a_mask_is_hexadecimal() -> None:
