@@ -281,6 +281,12 @@ class TrainingConfig(_Part):
             raise ValueError("freeze_epochs reaches the last epoch: leave it out to freeze for good")
         if self.freeze == "backbone" and self.lr_factor.backbone != 1 and self.freeze_epochs is None:
             raise ValueError("a backbone that is frozen for good has no learning rate: leave lr_factor.backbone out")
+        if self.image_label_after and not self.image_label_share:
+            raise ValueError("image_label_after says when: give image_label_share too, or leave image_label_after out")
+        if self.image_label_after and self.epochs and self.image_label_after >= self.epochs:
+            raise ValueError("image_label_after reaches the last epoch: no image label would ever be seen")
+        if self.image_label_share and self.batch_size < 2:
+            raise ValueError("image_label_share needs batches of 2 or more: one image with boxes, one with a label")
         if self.deterministic and self.minutes:
             raise ValueError("a run by the clock never repeats: with deterministic give epochs instead of minutes")
         return self

@@ -53,6 +53,9 @@ def test_the_bundled_tree_names_the_labels_of_its_data() -> None:
         ((TREE, "classes=[a, b]", "coding.tree_min=2"), "tree_min is 2"),
         (("training.image_label_share=0.2",), "learns from boxes only"),
         (("training.image_label_share=1",), "image_label_share"),
+        (("training.image_label_after=1",), "give image_label_share too"),
+        (("training.image_label_share=0.2", "training.image_label_after=30"), "reaches the last epoch"),
+        (("training.image_label_share=0.2", "training.batch_size=1"), "batches of 2 or more"),
     ],
 )
 def test_faults_name_the_field(changes: tuple[str, ...], word: str) -> None:
