@@ -45,7 +45,7 @@ from edgedet.benchmarks.sequential import hodges_lehmann
 from edgedet.export.pictures import generated_pictures
 from edgedet.files import write_json
 from edgedet.formats import load
-from edgedet.preprocess import normalise, to_network_pixels
+from edgedet.preprocess import normalise_hwc, to_network_pixels
 from edgedet.progress import track
 from edgedet.runner import Runner, StageTimes
 
@@ -53,6 +53,7 @@ SCHEMA = 1
 MOST_OVERHEAD_US = 20.0
 MOST_DIFFERENCE = 0.03
 _PAIRS = 150
+_TOOL_RUNS = 200
 _ERROR = 0.05
 
 
@@ -132,7 +133,9 @@ def against_tool(path: Path, rounds: int, threads: int = 1) -> Agreement:
     taken_off_ms = median(_timed_ms(lambda: _normalised(pixels, runner)) for _ in range(100))
     ours, theirs = [], []
     for _ in track(range(rounds), "litert-benchmark"):
-        result = measure(path, threads=threads, budget=Budget(seconds=0.1, min_samples=60, max_samples=60))
+        result = measure(
+            path, threads=threads, budget=Budget(seconds=0.1, min_samples=_TOOL_RUNS, max_samples=_TOOL_RUNS)
+        )
         ours.append(float(np.percentile(result.stages["inference"].samples_ms, 5)) - taken_off_ms)
         theirs.append(_tool_p5_ms(path, threads))
     return _agreement(path, "litert-benchmark, p5", ours, theirs)
@@ -141,10 +144,8 @@ def against_tool(path: Path, rounds: int, threads: int = 1) -> Agreement:
 def _tool_p5_ms(path: Path, threads: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
-        command = [
-            sys.executable, "-m", "ai_edge_litert.tools.benchmark_litert_model", f"--model={path}", "--num_runs=50",
-            "--warmup_runs=10", f"--num_threads={threads}", f"--result_json={out}",
-        ]  # fmt: skip
+        command = [sys.executable, "-m", "ai_edge_litert.tools.benchmark_litert_model", f"--model={path}"]
+        command += [f"--num_runs={_TOOL_RUNS}", "--warmup_runs=10", f"--num_threads={threads}", f"--result_json={out}"]
         subprocess.run(command, check=True, capture_output=True)
         return float(json.loads(out.read_text(encoding="utf-8"))["latency"]["p5_ms"])
 
@@ -161,7 +162,8 @@ def _pixels(runner: Runner) -> Tensor:
 
 def _normalised(pixels: Tensor, runner: Runner) -> npt.NDArray[np.float32]:
     """What an app does before a .tflite of the default layout: (1, height, width, 3) float32."""
-    values: npt.NDArray[np.float32] = normalise(pixels.permute(1, 2, 0).contiguous(), runner.spec.input)[None].numpy()
+    values = np.empty((1, *pixels.shape[1:], 3), np.float32)
+    normalise_hwc(pixels, runner.spec.input, values[0])
     return values
 
 

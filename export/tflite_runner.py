@@ -25,7 +25,7 @@ from edgedet.export.tflite_graph import Graph, metadata_entry
 from edgedet.export.tflite_metadata import check_file
 from edgedet.export.tflite_postprocess import ANCHORS, MAX_THREADS, OUTPUTS
 from edgedet.nms import non_maximum_suppression
-from edgedet.preprocess import normalise
+from edgedet.preprocess import normalise_hwc
 from edgedet.runner import Float32Array, HeadOutputs, UnitDetections
 
 # Names of the tensors that parity reads; to_tflite gives them.
@@ -57,6 +57,7 @@ class TfliteRunner(CardRunner):
             raise ModelFileError(f"{path}: {runtime} refuses it ({error})", "Export the model again.") from error
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
         self.provider = "XNNPACK" if is_delegated(self._interpreter._get_ops_details()) else ""
+        self._normalised = np.empty((1, card.spec.input.height, card.spec.input.width, 3), np.float32)
         self.suppresses = len(self._outputs) == len(OUTPUTS)
         self._read = _read_detections if self.suppresses else self._read_encodings
 
@@ -84,9 +85,12 @@ class TfliteRunner(CardRunner):
 
     def _feed(self, interpreter: Any, network_pixels: Tensor) -> None:
         (image,) = interpreter.get_input_details()
-        pixels = network_pixels.permute(1, 2, 0).contiguous()
-        values = pixels if image["dtype"] == np.uint8 else normalise(pixels, self.spec.input)
-        interpreter.set_tensor(image["index"], values[None].numpy())
+        if image["dtype"] == np.uint8:
+            pixels_nhwc = network_pixels.permute(1, 2, 0).contiguous()[None].numpy()
+            interpreter.set_tensor(image["index"], pixels_nhwc)
+            return
+        normalise_hwc(network_pixels, self.spec.input, self._normalised[0])
+        interpreter.set_tensor(image["index"], self._normalised)
 
     def before_nms(self) -> Callable[[Tensor], object]:
         interpreter = _interpreter(self.threads, model_content=self.cut((DELTAS, SCORES)).to_bytes())

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedet.preprocess import normalise, placement, resize_bilinear, to_image_px, to_network_pixels
+from edgedet.preprocess import normalise, normalise_hwc, placement, resize_bilinear, to_image_px, to_network_pixels
 from edgedet.spec import InputSpec
 
 STRETCH = InputSpec(height=32, width=64)
@@ -77,3 +77,13 @@ def test_any_size_goes_in(shape: tuple[int, int], spec: InputSpec) -> None:
     assert pixels.shape == (3, 32, 64)
     assert pixels.dtype == torch.uint8
     assert 9 in pixels
+
+
+@given(st.floats(-10, 300), st.floats(0.01, 300))
+def test_normalising_into_nhwc_gives_the_very_same_numbers(mean: float, std: float) -> None:
+    spec = replace(STRETCH, mean=mean, std=std)
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(3, 16, 16)
+    pixels[1] = pixels[1].flip(0)
+    out = np.empty((16, 16, 3), np.float32)
+    normalise_hwc(pixels, spec, out)
+    assert torch.equal(torch.from_numpy(out).permute(2, 0, 1), normalise(pixels, spec))
