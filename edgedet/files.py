@@ -1,8 +1,9 @@
-"""Writing so that nothing half-written is ever left behind."""
+"""Writing so that nothing half-written is ever left behind, and digests of what was written."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import shutil
 import tempfile
@@ -48,6 +49,19 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text in one step."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def file_digest(path: Path) -> tuple[str, int]:
+    """SHA-256 and size in bytes of a file, or of a folder: over the sorted relative names and contents."""
+    if path.is_file():
+        content = path.read_bytes()
+        return hashlib.sha256(content).hexdigest(), len(content)
+    digest, size = hashlib.sha256(), 0
+    for part in sorted(p for p in path.rglob("*") if p.is_file()):
+        content = part.read_bytes()
+        digest.update(f"{part.relative_to(path).as_posix()}\0{len(content)}\0".encode() + content)
+        size += len(content)
+    return digest.hexdigest(), size
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import edgedet
 from edgedet.errors import ModelFileError
 from edgedet.export.parity_report import ParityReport
+from edgedet.files import file_digest as file_digest
 from edgedet.formats import Format
 
 SCHEMA = 1
@@ -81,19 +81,6 @@ class Artifact:
 def json_path(path: Path) -> Path:
     """Where the JSON of an exported file lies."""
     return path.with_name(path.name + SUFFIX)
-
-
-def file_digest(path: Path) -> tuple[str, int]:
-    """SHA-256 and size in bytes of a file, or of a folder: over the sorted relative names and contents."""
-    if path.is_file():
-        content = path.read_bytes()
-        return hashlib.sha256(content).hexdigest(), len(content)
-    digest, size = hashlib.sha256(), 0
-    for part in sorted(p for p in path.rglob("*") if p.is_file()):
-        content = part.read_bytes()
-        digest.update(f"{part.relative_to(path).as_posix()}\0{len(content)}\0".encode() + content)
-        size += len(content)
-    return digest.hexdigest(), size
 
 
 def tool_versions(row: Format) -> dict[str, str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ from edgedet.evaluation.confusion import (
 )
 from edgedet.evaluation.tables import DetectionTable, IntArray, detection_table, object_table
 from edgedet.evaluation.voc import PrecisionRecall
+from edgedet.files import file_digest
 from edgedet.preprocess import UInt8Image
 from edgedet.progress import progress_bar, track
 from edgedet.runner import Detections
@@ -54,6 +56,7 @@ class Source:
         score_min: the file's own score threshold; accuracy depends on it. None where it is not known.
         class_names: the detector's labels; None where they are the data set's.
         tree: whether they are a tree, of which a data set need not know every class.
+        sha256: of exactly the file (or the folder's files) that was run; "" where there is none.
     """
 
     artifact: str = ""
@@ -62,6 +65,7 @@ class Source:
     score_min: float | None = None
     class_names: tuple[str, ...] | None = None
     tree: bool = False
+    sha256: str = ""
 
     @staticmethod
     def of(detector: Detector) -> Source:
@@ -69,8 +73,9 @@ class Source:
         kind = type(detector).__name__
         path, runtime = getattr(detector, "path", kind), getattr(detector, "runtime", kind)
         precision = getattr(detector, "precision", "")
-        spec = detector.spec
-        return Source(str(path), runtime, precision, spec.nms.score_min, spec.class_names, bool(spec.class_parents))
+        spec, nms = detector.spec, detector.spec.nms
+        sha256 = file_digest(path)[0] if isinstance(path, Path) and path.exists() else ""
+        return Source(str(path), runtime, precision, nms.score_min, spec.class_names, bool(spec.class_parents), sha256)
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,11 @@ class EvalResult:
         return {
             "schema": SCHEMA,
             "artifact": self.source.artifact,
+            "sha256": self.source.sha256,
             "runtime": self.source.runtime,
             "precision": self.source.precision,
             "score_min": self.source.score_min,
+            "dataset": self.dataset.root.name,
             "split": self.dataset.split,
             "images": len(self.dataset),
             "wall_s": round(self.wall_s, 3),

@@ -114,6 +114,7 @@ def test_json_form(pictures: Dataset) -> None:
     assert form["schema"] == 1
     assert (form["artifact"], form["runtime"], form["precision"]) == ("run/model.onnx", "ONNX Runtime 1.0", "fp16")
     assert (form["split"], form["images"], form["score_min"]) == ("val", 5, 0.05)
+    assert (form["dataset"], form["sha256"]) == (pictures.root.name, "")
     assert form["metrics"]["coco_ap_large"] is None  # no large object: undefined, not 0
     assert {"coco_ap", "coco_ap50", "coco_ap75", "voc07_map", "voc10_map"} <= form["metrics"].keys()
     assert list(form["per_class"]) == list(CLASS_NAMES)
