@@ -49,7 +49,7 @@ def train(
 
     model.pt holds the last epoch's averaged weights, or the best epoch's with
     training.keep=best or training.patience; checkpoint.pt is for --resume.
-    Every field that --set knows: edgedet/config_schema.py; a wrong name gets
+    Every field that --set knows: edgedet/config/; a wrong name gets
     the nearest ones as an answer.
     """
     from edgedet.config import load_config

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from edgedet.config import LossConfig
-from edgedet.config_loss import matching_of
+from edgedet.config.loss import matching_of
 from edgedet.spec import DetectorSpec
 from edgedet.training.assignment_ssd import RetinaNetMatcher, SsdMatcher
 from edgedet.training.assignment_yolo import YoloMatcher

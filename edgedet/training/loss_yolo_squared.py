@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgedet.config_loss import iou_objectness_of
+from edgedet.config.loss import iou_objectness_of
 from edgedet.training.assignment import Matches
 from edgedet.training.loss_box import yolo_v1, yolo_v2
 from edgedet.training.loss_prior import PriorLoss

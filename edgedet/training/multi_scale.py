@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import Sampler
 
 from edgedet.config import Config, resized_spec
-from edgedet.config_sizes import training_inputs
+from edgedet.config.sizes import training_inputs
 from edgedet.decode import RawHeads
 from edgedet.spec import DetectorSpec, InputSpec
 from edgedet.training.loss_parts import LossParts

@@ -27,7 +27,7 @@ def test_names_are_folders_of_their_own() -> None:
 
 def test_table_quotes_the_metrics() -> None:
     row = (
-        Method("a", "title", "demo", ("loss.iou_match=0.4",)),
+        Method("a", "title", ("loss.iou_match=0.4",), config="demo"),
         {"coco_ap": 0.5, "coco_ap50": 0.8125, "coco_ap75": 0.25},
     )
     assert table([row]).splitlines()[-1] == "| title | `demo` | `loss.iou_match=0.4` | 0.500 | 0.812 | 0.250 |"
@@ -37,7 +37,7 @@ def test_a_row_is_trained_evaluated_and_kept(tmp_path: Path, monkeypatch: pytest
     """On pictures made here. A second table trains nothing, and the commands beside the row are those that ran."""
     data = write_synthetic(tmp_path / "data", train=4, val=1, test=2, size_px=64)
     small = ("network.width=0.35", "input.height=64", "input.width=64", "training.batch_size=4")
-    row = Method("small", "small", "demo", small)
+    row = Method("small", "small", small, config="demo")
     plan = Plan(data, tmp_path / "out", "train", "test", 1, "cpu", None)
     assert run_row(plan, row) == ""
     monkeypatch.setattr("subprocess.run", lambda *words, **options: pytest.fail("trained twice"))

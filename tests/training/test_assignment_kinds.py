@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgedet.config import TRAINED_CODINGS, LossConfig, load_config
-from edgedet.config_loss import matching_of
+from edgedet.config.loss import matching_of
 from edgedet.decode import RawHeads
 from edgedet.errors import ConfigError
 from edgedet.levels import make_levels

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from edgedet.config import Config, load_config, make_spec, resized_spec
-from edgedet.config_sizes import training_inputs
+from edgedet.config.sizes import training_inputs
 from edgedet.data import read_dataset
 from edgedet.errors import ConfigError
 from edgedet.model_file import load_model

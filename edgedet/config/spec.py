@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet.class_tree import ClassTree
-from edgedet.config_schema import AnchorPriors, Config, FitPriors, PyramidPriors, SsdPriors, TensorFlowPriors
+from edgedet.config.priors import AnchorPriors, FitPriors, PyramidPriors, SsdPriors, TensorFlowPriors
+from edgedet.config.schema import Config
 from edgedet.errors import ConfigError
 from edgedet.levels import (
     Anchors,

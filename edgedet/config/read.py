@@ -1,4 +1,4 @@
-"""Reading a training configuration: YAML file plus `--set` changes, checked field by field, and the spec it defines."""
+"""Reading a training configuration: YAML file plus `--set` changes, checked field by field."""
 
 from __future__ import annotations
 
@@ -13,31 +13,14 @@ import yaml
 from pydantic import BaseModel
 
 from edgedet.class_tree import ClassTree, read_tree_file
-from edgedet.config_loss import check_loss
-from edgedet.config_schema import (
-    RECIPE_FIELDS,
-    AnchorPriors,
-    AugmentConfig,
-    Config,
-    FitPriors,
-    LossConfig,
-    Priors,
-    PyramidPriors,
-    SsdPriors,
-    TensorFlowPriors,
-    TrainingConfig,
-)
-from edgedet.config_sizes import training_inputs
-from edgedet.config_spec import make_spec, resized_spec
+from edgedet.config.augment import RECIPE_FIELDS
+from edgedet.config.loss import check_loss
+from edgedet.config.priors import Priors
+from edgedet.config.schema import Config
+from edgedet.config.sizes import training_inputs
 from edgedet.errors import ConfigError
 from edgedet.models import feature_grids_hw, head_of
 from edgedet.spec import TREE_SCORES, DetectorSpec, LevelSpec
-
-__all__ = [
-    "AnchorPriors", "AugmentConfig", "Config", "FitPriors", "LossConfig", "Priors", "PyramidPriors",
-    "SsdPriors", "TensorFlowPriors", "TrainingConfig",
-    "bundled_names", "field_names", "load_config", "make_spec", "resized_spec",
-]  # fmt: skip
 
 _BUNDLED = "edgedet.configs"
 # (CodingSpec.kind, CodingSpec.score) that there is a loss for: the keys of edgedet.training.losses.LOSSES.

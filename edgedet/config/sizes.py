@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgedet.config_schema import AugmentConfig
+from edgedet.config.augment import AugmentConfig
 from edgedet.spec import InputSpec
 
 
