@@ -9,17 +9,17 @@ different devices mean the same.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edgedet.benchmarks.environment import DeviceInfo
 from edgedet.benchmarks.latency import Latency, NotRun
 from edgedet.benchmarks.request import Request
 from edgedet.errors import ConfigError, DataError, EdgedetError, NotRunError
 
-__all__ = ["DEVICES", "Device", "DeviceKind", "measure_each", "open_device", "open_devices"]
+__all__ = ["DEVICES", "Batching", "Device", "DeviceKind", "measure_each", "open_device", "open_devices"]
 
 
 class Device(Protocol):
@@ -47,6 +47,15 @@ class Device(Protocol):
             DataError: an image cannot be read.
             EdgedetError: measuring broke off, or took longer than the budget's limit.
         """
+        ...
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """A device that takes all files at once, because somebody has to set it going by hand."""
+
+    def measure_files(self, files: Sequence[Path], request: Request) -> list[Latency | NotRun]:
+        """As `measure_each`; a file may have several results, one for each way in which the device can run it."""
         ...
 
 
@@ -86,6 +95,18 @@ DEVICES: tuple[DeviceKind, ...] = (
         "edgedet.benchmarks.devices.ssh",
         "a board or another computer: ssh:USER@HOST or ssh:USER@HOST:PORT",
         {"python": "the interpreter there that has the runtime", "config": "another configuration file of ssh"},
+    ),
+    DeviceKind(
+        "browser",
+        "edgedet.benchmarks.devices.browser",
+        "any browser that opens a page: browser, browser:wasm or browser:webgpu",
+        {
+            "address": "of this machine, to serve the page from",
+            "port": "to serve it from",
+            "https": "yes or no; without it, browsers elsewhere allow one thread and no WebGPU",
+            "minutes": "to wait for a browser",
+        },
+        extra="browser",
     ),
     # One row a kind.
 )
@@ -141,6 +162,8 @@ def measure_each(device: Device, files: Iterable[Path], request: Request) -> lis
     Raises:
         DataError: an image cannot be read; that is no fault of any one file.
     """
+    if isinstance(device, Batching):
+        return device.measure_files(list(files), request)
     results: list[Latency | NotRun] = []
     for file in files:
         try:
