@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo clients test compatibility lint clean
+.PHONY: setup demo clients browser test compatibility lint clean
 
 setup: $(VENV)/.ready
 
@@ -21,6 +21,10 @@ demo: setup
 # Environments of the libraries that apps load our files with, in build/clients; built once, about two minutes.
 clients: setup
 	$(BIN)/python -m tests.clients.environments
+
+# What the page of `edgedet bench --device browser` runs files with; afterwards it works without a network. Needs npm.
+browser: setup
+	$(BIN)/python -m edgedet.benchmarks.devices.browser_packages
 
 # Tests on real data read the folder that EDGEDET_DATA names, and say "not run" without it; so do those of a client that
 # this machine cannot run, unless EDGEDET_REQUIRE_CLIENTS=1 makes that a failure.
