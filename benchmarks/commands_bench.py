@@ -39,6 +39,11 @@ def bench_command(
     sustained: float | None = typer.Option(None, "--sustained", metavar="MIN", min=0.1, help="Run for minutes."),
     rate: float | None = typer.Option(None, "--rate", metavar="FPS", min=0.1, help="Run at a camera's rate."),
     early_stopping: bool = typer.Option(False, "--early-stopping", help="MLPerf's p90: 60 s and 1024 runs at least."),
+    make_kit: str | None = typer.Option(
+        None, "--make-kit", metavar="coreml", help="Write a folder that measures one file on a Mac, into --out."
+    ),
+    out: Path | None = typer.Option(None, "--out", metavar="DIR", help="Where the kit goes."),
+    imported: list[Path] = typer.Option([], "--import", metavar="RESULT.json", help="Read what a kit measured."),
     json: Path | None = typer.Option(None, "--json", metavar="FILE", help="Also write all samples as JSON."),
     devices: bool = typer.Option(
         False, "--devices", callback=_print_devices, is_eager=True, help="List the kinds of devices and their options."
@@ -57,6 +62,8 @@ def bench_command(
       edgedet bench run/model.onnx run/model.tflite --threads 1 --data my_photos --json latency.json
       edgedet bench run/model.tflite --device android --device ssh:pi@raspberrypi
       edgedet bench --fleet fleet.yaml --json latency.json
+      edgedet bench run/model.mlpackage --make-kit coreml --out kit
+      edgedet bench run/model.mlpackage --import kit/result.json --json latency.json
     """
     from rich.console import Console
 
@@ -71,7 +78,12 @@ def bench_command(
     request = Request(pictures, threads, parse_cores(cores), Budget(seconds=seconds), mode)
     options = device_options(device_option)
     results: list[Latency | NotRun] = []
-    if fleet is not None:
+    if make_kit is not None:
+        _make_kit(make_kit, _some(models), request, out)
+        return
+    if imported:
+        results = _import(imported, models or [])
+    elif fleet is not None:
         results = _run_fleet(fleet, models or [], device, request, options)
     else:
         for opened in open_devices(device, options):
@@ -98,6 +110,24 @@ def _run_fleet(
     if list(device) != ["host"] or request != Request() or options:
         raise ConfigError("--fleet takes devices and settings from its file", "Leave the other options out.")
     return run_fleet(read_fleet(fleet, models))
+
+
+def _make_kit(kind: str, models: Sequence[Path], request: Request, out: Path | None) -> None:
+    from edgedet.benchmarks.devices.coreml_kit import README, make_kit
+    from edgedet.errors import ConfigError
+
+    if kind != "coreml":
+        raise ConfigError(f"there is no kit called {kind!r}", "Choose coreml.")
+    if out is None or len(models) != 1:
+        raise ConfigError("a kit is for one file and needs a folder", "Give one file, and --out DIR.")
+    folder = make_kit(models[0], request, out)
+    typer.echo(f"Written: {folder}. Copy it to a Mac; {README} in it says what to do there.")
+
+
+def _import(paths: Sequence[Path], models: Sequence[Path]) -> list[Latency | NotRun]:
+    from edgedet.benchmarks.devices.coreml_kit_result import read_kit_result
+
+    return [result for path in paths for result in read_kit_result(path, models)]
 
 
 def _some(models: Sequence[Path] | None) -> Sequence[Path]:

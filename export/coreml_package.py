@@ -62,7 +62,8 @@ def write_package(path: Path, model: Any, weight_file: Path | None) -> None:
         },
         "rootModelIdentifier": items[_MODEL],
     }
-    (path / "Manifest.json").write_text(json.dumps(manifest, indent=4), encoding="utf-8")
+    # Letter for letter as libmodelpackage writes it again whenever coremltools opens a package: the digest stays.
+    (path / "Manifest.json").write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_package(path: Path) -> Package:

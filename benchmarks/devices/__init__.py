@@ -108,6 +108,18 @@ DEVICES: tuple[DeviceKind, ...] = (
         },
         extra="browser",
     ),
+    DeviceKind(
+        "mac",
+        "edgedet.benchmarks.devices.mac",
+        "this Mac's Core ML; from elsewhere see --make-kit",
+        {"units": "Core ML's compute units: ALL, CPU_AND_NE, CPU_AND_GPU or CPU_ONLY"},
+    ),
+    DeviceKind(
+        "ios",
+        "edgedet.benchmarks.devices.mac_ios",
+        "an iPhone or iPad attached to this Mac: ios or ios:UDID",
+        {"units": "as for mac", "team": "the Apple development team that signs the helper app"},
+    ),
     # One row a kind.
 )
 

@@ -10,6 +10,7 @@ import pytest
 
 from edgedet.errors import ModelFileError
 from edgedet.export import to_coreml
+from edgedet.export.artifact import file_digest
 from edgedet.export.coreml_library import Model_pb2, ct
 from tests.export.coreml_packages import copy_of, exported, yolo
 from tests.export.mil_programs import mb, save
@@ -116,3 +117,13 @@ def test_manifest_is_one_that_coremltools_writes(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.mlpackage"
     ct.utils.save_spec(spec, str(theirs), weights_dir=str(ours / _DATA / "weights"))
     assert described(ours) == described(theirs)
+
+
+def test_coremltools_opens_a_package_without_changing_it(tmp_path: Path) -> None:
+    """Its library writes the manifest anew on opening; a digest must stay what it was."""
+    from coremltools.models import MLModel
+
+    package = copy_of(exported(yolo()), tmp_path)
+    before = file_digest(package)
+    MLModel(str(package), skip_model_load=True)
+    assert file_digest(package) == before
