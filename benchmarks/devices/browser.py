@@ -117,19 +117,16 @@ class BrowserDevice:
 
     def _results(self, rows: Sequence[Job | NotRun], request: Request) -> list[Latency | NotRun]:
         jobs = [row for row in rows if isinstance(row, Job)]
+        if not jobs:
+            return [row for row in rows if isinstance(row, NotRun)]
         try:
-            answers = self._answers(jobs, request) if jobs else None
+            answers = self._answers(jobs, request)
         except EdgedetError as error:
+            reason = str(error)
             told = [row for row in rows if isinstance(row, NotRun) or not row.optional]
-            return [
-                row if isinstance(row, NotRun) else NotRun(str(row.file.path), str(error), self.name) for row in told
-            ]
-        results: list[Latency | NotRun] = []
-        for row in rows:
-            result = answers.result(row, request) if isinstance(row, Job) and answers else row
-            if result is not None and not isinstance(result, Job):
-                results.append(result)
-        return results
+            return [NotRun(str(row.file.path), reason, self.name) if isinstance(row, Job) else row for row in told]
+        results = [answers.result(row, request) if isinstance(row, Job) else row for row in rows]
+        return [result for result in results if result is not None]
 
     def _answers(self, jobs: Sequence[Job], request: Request) -> _Answers:
         """Serve the page until its results are there.
@@ -207,7 +204,8 @@ class _Answers:
         if answer is None:
             if job.optional and not self.browser.webgpu.there:
                 return None
-            return NotRun(path, f"the browser said nothing more within {self.silent_s or 0:.0f} s", name)
+            fault = "has sent no result" if self.silent_s is None else f"said nothing more within {self.silent_s:.0f} s"
+            return NotRun(path, f"the browser {fault}. Open the page again, and keep its screen on.", name)
         try:
             return self._latency(job, answer, name, request)
         except (EdgedetError, ValueError) as error:

@@ -18,7 +18,11 @@ from edgedet.errors import EdgedetError, NotRunError
 from edgedet.export.snippets_table import VERSIONS as SNIPPET_VERSIONS
 from edgedet.files import write_text
 
-VERSIONS = {"onnxruntime-web": SNIPPET_VERSIONS["onnxruntime_web"], "@litertjs/core": "2.5.3"}
+VERSIONS = {
+    "onnxruntime-web": SNIPPET_VERSIONS["onnxruntime_web"],
+    "@litertjs/core": "2.5.3",
+    "@litertjs/wasm-utils": "2.5.3",
+}
 FOLDER_VARIABLE = "EDGEDET_BROWSER_PACKAGES"
 INSTALL = "python -m edgedet.benchmarks.devices.browser_packages"
 _MINUTES = 10

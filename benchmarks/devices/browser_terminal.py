@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+from rich.text import Text
+
 from edgedet.progress import console
 
 
@@ -12,15 +14,15 @@ def announce(url: str) -> None:
     console.print("Open this address in a browser of the same network, and keep its screen on:", highlight=False)
     console.print(url, markup=False, highlight=False, soft_wrap=True)
     if url.startswith("https:"):
-        console.print("It will warn of the certificate, which was made for this run: go on all the same.")
+        console.print("The browser warns of its certificate, which was made for this run: go on.", highlight=False)
     if code := qr_code(url):
-        console.print(code, markup=False, highlight=False, soft_wrap=True)
+        console.print(Text(code, style="bright_white on black"), soft_wrap=True)
     else:
         console.print("For a QR code: pip install 'edgedet\\[browser]'", highlight=False)
 
 
 def qr_code(text: str) -> str:
-    """In half blocks, dark on light whatever the terminal's colours; empty without the library."""
+    """In half blocks, to be printed white on black; empty without the library."""
     try:
         import segno
     except ImportError:

@@ -201,7 +201,9 @@ async function main() {
         ? { job: job.number, status: "not run", reason: `WebGPU is not there: ${browser.webgpu.text}` }
         : await runJob(job.number, show);
     showResult(cards[k], job, result);
-    await post("result", result);
+    await post("result", result).catch((error) =>
+      post("result", { job: job.number, status: "not run", reason: `its result could not be sent (${error.message})` }),
+    );
   }
   await post("done", { results: wanted.length });
   page("status").textContent = "Done. The results are on the computer; this page can be closed.";

@@ -6,6 +6,7 @@ import { readDetections } from "./browser_boxes.mjs";
 const RUNTIMES = { onnx: "./browser_onnx.mjs", tflite: "./browser_tflite.mjs" };
 const YIELD_EVERY_MS = 250; // the page shows its progress meanwhile; never within a run
 
+const rounded = (value) => Math.round(value * 1e4) / 1e4; // finer than any browser's clock, and shorter to send
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const tell = (message) => parent.postMessage(message, location.origin);
 
@@ -46,8 +47,8 @@ async function record(run, inputs, { seconds, min_samples, max_samples, fps }) {
     }
     const start = performance.now();
     await run(inputs[runs_ms.length % inputs.length]);
-    runs_ms.push(performance.now() - start);
-    starts_s.push((start - begun) / 1e3);
+    runs_ms.push(rounded(performance.now() - start));
+    starts_s.push(rounded((start - begun) / 1e3));
     if (fps) frame = Math.max(frame + 1, Math.floor(((performance.now() - begun) / 1e3) * fps));
   }
 }
@@ -73,8 +74,9 @@ async function measure(job) {
 const number = Number(new URLSearchParams(location.search).get("job"));
 const { jobs } = JSON.parse(new TextDecoder().decode(await fetchBytes("jobs.json")));
 try {
-  tell({ kind: "result", result: { job: number, ...(await measure(jobs[number])) } });
+  const job = jobs.find((one) => one.number === number);
+  tell({ kind: "result", result: { job: number, ...(await measure(job)) } });
 } catch (error) {
-  const reason = String(error?.message ?? error).slice(0, 500);
+  const reason = String(error?.message ?? error).replace(/\s+/g, " ").slice(0, 500);
   tell({ kind: "result", result: { job: number, status: "not run", reason } });
 }

@@ -9,8 +9,8 @@ export async function load(job, bytes) {
   const onGpu = job.backend === "webgpu";
   const wantsThreads = !onGpu && self.crossOriginIsolated && job.threads !== 1;
   const notes = {};
-  const library = await start(onGpu, wantsThreads, notes);
-  const threads = onGpu ? 1 : Math.min(job.threads ?? library.liteRtWasm.getThreadCount(), job.max_threads);
+  const most = await start(onGpu, wantsThreads, notes);
+  const threads = Math.min(job.threads ?? most, most, job.max_threads);
   const begun = performance.now();
   // Half precision, LiteRT.js's default on the GPU, would be another file than the one that was compared.
   const gpuOptions = { precision: job.precision === "fp16" ? "fp16" : "fp32" };
@@ -35,16 +35,18 @@ export async function load(job, bytes) {
   };
 }
 
+/** Starts the library; how many threads it has. */
 async function start(onGpu, wantsThreads, notes) {
   const folder = new URL("./litertjs/", import.meta.url).href;
-  if (onGpu) return loadLiteRt(folder, { jspi: canSuspend() });
-  if (!wantsThreads) return loadLiteRt(folder);
-  try {
-    return await loadLiteRt(folder, { threads: true });
-  } catch (error) {
-    notes.threads = `one, because LiteRT.js said: ${error.message}`;
-    return loadLiteRt(folder);
+  if (wantsThreads) {
+    try {
+      return (await loadLiteRt(folder, { threads: true })).liteRtWasm.getThreadCount();
+    } catch (error) {
+      notes.threads = `one, because LiteRT.js said: ${error.message.slice(0, 200)}`;
+    }
   }
+  await loadLiteRt(folder, { jspi: onGpu && canSuspend() });
+  return 1;
 }
 
 async function run(model, name, tensor) {
