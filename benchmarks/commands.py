@@ -29,8 +29,16 @@ def register(app: typer.Typer) -> None:
 
 def report_command(
     models: list[Path] = typer.Argument(..., metavar="MODEL|FOLDER...", help="Model files, or folders that hold some."),
-    data: Path = typer.Option(..., "--data", help="The data set: a folder or a YAML file."),
+    data: Path | None = typer.Option(
+        None, "--data", help="The data set, a folder or a YAML file. Without it, nothing is measured here."
+    ),
     split: str = typer.Option("test", "--split", help="train, val, trainval or test."),
+    latency: list[Path] = typer.Option(
+        [], "--latency", metavar="FILE|FOLDER", help="Results of edgedet bench --json, or a fleet's; repeatable."
+    ),
+    evaluation: list[Path] = typer.Option(
+        [], "--eval", metavar="FILE|FOLDER", help="Results of edgedet eval --json; repeatable."
+    ),
     out: Path = typer.Option(Path("report.html"), "--out", metavar="FILE", help="The page."),
     title: str | None = typer.Option(None, "--title", help="Head of the page. Default: the detector's name."),
     threads: int | None = typer.Option(
@@ -41,21 +49,31 @@ def report_command(
 ) -> None:
     """Evaluate and time a model and its exported files, and write one page about them.
 
-    Give the model.pt too: the change in accuracy is counted from it. The exit code is 1 when a file is not the model
-    or could not be run; the page is written all the same.
+    Give the model.pt too: the change in accuracy is counted from it. Results of other devices are joined by the digest
+    of the file; those of other files are named and left out. The exit code is 1 when a file is not the model or could
+    not be run here; the page is written all the same.
 
     \b
-    Example:
+    Examples:
       edgedet report run/model.pt phone --data my_photos --out report.html
+      edgedet report run/model.pt phone --data my_photos --latency pixel.json --latency fleet_results
+      edgedet report run/model.pt phone --eval evals --latency pixel.json
     """
     from edgedet.benchmarks.harness import Budget
     from edgedet.benchmarks.report import failures, write_report
     from edgedet.benchmarks.report_collect import collect_entries, find_models
+    from edgedet.benchmarks.report_join import join_results
     from edgedet.data import read_dataset
 
-    dataset = read_dataset(data, split)
-    entries = collect_entries(find_models(models), dataset, max_images, threads, Budget(seconds=seconds))
-    write_report(out, entries, title or f"{entries[0].name} on {dataset.root.name}")
+    paths = find_models(models)
+    dataset = read_dataset(data, split) if data else None
+    join_results([], latency, evaluation)  # a damaged result is refused before an hour of measuring, not after
+    measured = collect_entries(paths, dataset, max_images, threads, Budget(seconds=seconds))
+    entries, others = join_results(measured, latency, evaluation)
+    name = f"{entries[0].name} on {dataset.root.name}" if dataset else entries[0].name
+    write_report(out, entries, title or name, others=others)
+    for other in others:
+        typer.echo(f"of another file, left out: {other.artifact}, {other.what} (in {other.source})")
     _finish(entries, failures(entries), {"report": out})
 
 

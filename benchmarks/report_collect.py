@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgedet.benchmarks.harness import Budget, measure_each
@@ -38,17 +39,30 @@ def is_export(row: Format) -> bool:
 
 
 def collect_entries(
-    paths: Sequence[Path], dataset: Dataset, max_images: int | None = None, threads: int | None = None,
+    paths: Sequence[Path], dataset: Dataset | None, max_images: int | None = None, threads: int | None = None,
     budget: Budget | None = None,
 ) -> list[ReportEntry]:  # fmt: skip
-    """Evaluate and time model files, the ones that are no export first.
+    """Evaluate and time model files; without a data set, nothing is measured here.
 
     Raises:
         DataError: an image cannot be read, the classes differ or the split is empty.
     """
-    evaluations = [evaluate_or_reason(path, dataset, max_images) for path in paths]
-    latencies = measure_each(paths, [sample.image_path for sample in dataset.samples], threads, budget)
-    return [make_entry(*row) for row in zip(paths, evaluations, latencies, strict=True)]
+    if dataset is None:
+        entries = [make_entry(path, None, None) for path in paths]
+    else:
+        evaluations = [evaluate_or_reason(path, dataset, max_images) for path in paths]
+        latencies = measure_each(paths, [sample.image_path for sample in dataset.samples], threads, budget)
+        entries = [make_entry(*row) for row in zip(paths, evaluations, latencies, strict=True)]
+    return [replace(entry, name=name) for entry, name in zip(entries, names_of(paths), strict=True)]
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """What tables call files: their names, with the folder before those that several have."""
+    names = [path.name for path in paths]
+    return [
+        name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+        for path, name in zip(paths, names, strict=True)
+    ]
 
 
 def evaluate_or_reason(path: Path, dataset: Dataset, max_images: int | None = None) -> EvalResult | NotRun:
@@ -61,23 +75,23 @@ def evaluate_or_reason(path: Path, dataset: Dataset, max_images: int | None = No
         return NotRun(str(path), str(error))
 
 
-def make_entry(path: Path, evaluation: EvalResult | NotRun, latency: Latency | NotRun) -> ReportEntry:
+def make_entry(path: Path, evaluation: EvalResult | NotRun | None, latency: Latency | NotRun | None) -> ReportEntry:
     """Join the measurements of a file with the JSON beside it."""
     row = format_of(path)
-    size = file_digest(path)[1] if path.exists() else None
+    sha256, size = file_digest(path) if path.exists() else ("", None)
     if not is_export(row):
-        return ReportEntry(path.name, row.name, "fp32", size, evaluation, latency, None)
-    precision, parity, notes = _exported(path, row)
-    return ReportEntry(path.name, row.name, precision, size, evaluation, latency, parity, notes)
+        return ReportEntry(path.name, row.name, "fp32", size, evaluation, latency, None, sha256=sha256)
+    precision, parity, notes = _exported(path, row, sha256)
+    return ReportEntry(path.name, row.name, precision, size, evaluation, latency, parity, notes, sha256)
 
 
-def _exported(path: Path, row: Format) -> tuple[str, ParityReport | NotRun, tuple[str, ...]]:
+def _exported(path: Path, row: Format, sha256: str) -> tuple[str, ParityReport | NotRun, tuple[str, ...]]:
     """Precision, parity and notes from the JSON beside a file."""
     try:
         artifact = Artifact.read(path)
     except ModelFileError as error:
         return row.precisions[0], NotRun(str(path), str(error)), ()
-    if artifact.file_sha256 != file_digest(path)[0]:
+    if artifact.file_sha256 != sha256:
         reason = f"{json_path(path)}: belongs to another version of the file. Export it again."
         return artifact.precision, NotRun(str(path), reason), ()
     return artifact.precision, artifact.parity, artifact.notes

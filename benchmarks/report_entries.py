@@ -1,4 +1,4 @@
-"""What a report says about one file: joined from export.json, an evaluation and a latency measurement."""
+"""What a report says about one file: joined from export.json, evaluations and latencies, here and elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgedet.benchmarks.latency import REFERENCE_RUNTIME, Latency, NotRun
+from edgedet.benchmarks.report_evaluations import Accuracy
 from edgedet.evaluation import EvalResult
 from edgedet.export.parity import accuracy_depth
 from edgedet.export.parity_report import ParityReport
@@ -21,20 +22,25 @@ class ReportEntry:
         name: as tables print it.
         format, precision: of the file.
         size_bytes: of the file, or of all files of a folder; None where there is no file.
-        evaluation, latency: what was measured, or why not.
+        evaluation, latency: what was measured here, or why not; None where nobody asked for it.
         parity: how the file compared with its model.pt when it was exported; None for a model.pt, which is the
             reference, and NotRun where it is not known.
         notes: what the app that runs the file must know or do.
+        sha256: of the file, or of all files of a folder; "" where there is no file.
+        accuracies, latencies: of the very same file, brought in from elsewhere.
     """
 
     name: str
     format: str
     precision: str
     size_bytes: int | None
-    evaluation: EvalResult | NotRun
-    latency: Latency | NotRun
+    evaluation: EvalResult | NotRun | None
+    latency: Latency | NotRun | None
     parity: ParityReport | NotRun | None
     notes: tuple[str, ...] = ()
+    sha256: str = ""
+    accuracies: tuple[Accuracy, ...] = ()
+    latencies: tuple[Latency | NotRun, ...] = ()
 
     @property
     def is_reference(self) -> bool:
@@ -42,10 +48,27 @@ class ReportEntry:
 
     @property
     def runtime(self) -> str:
-        """What ran the file, "" where nothing did."""
+        """What ran the file, here or else elsewhere; "" where nothing did."""
+        if self.accuracy is not None:
+            return self.accuracy.runtime
+        return self.timings[0].runtime if self.timings else ""
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Measured here, or else the first from elsewhere."""
         if isinstance(self.evaluation, EvalResult):
-            return self.evaluation.source.runtime
-        return self.latency.runtime if isinstance(self.latency, Latency) else ""
+            return Accuracy.of(self.evaluation)
+        return self.accuracies[0] if self.accuracies else None
+
+    @property
+    def timings(self) -> tuple[Latency, ...]:
+        """Everything that was timed, the one of here first."""
+        return tuple(row for row in (self.latency, *self.latencies) if isinstance(row, Latency))
+
+    @property
+    def untimed(self) -> tuple[NotRun, ...]:
+        """Where it could not be timed."""
+        return tuple(row for row in (self.latency, *self.latencies) if isinstance(row, NotRun))
 
     @property
     def in_reference_runtime(self) -> bool:
@@ -53,7 +76,7 @@ class ReportEntry:
         return REFERENCE_RUNTIME in self.runtime
 
     def absences(self) -> list[str]:
-        """What was not run, one line a reason."""
+        """What was not run here, one line a reason."""
         parts = {"accuracy": self.evaluation, "latency": self.latency, "parity": self.parity}
         by_reason: dict[str, list[str]] = {}
         for what, part in parts.items():
@@ -66,6 +89,11 @@ def missing_entry(path: Path, format: str, precision: str, reason: str) -> Repor
     """An entry for a file that could not be made: nothing about it was run."""
     absent = NotRun(str(path), reason)
     return ReportEntry(path.name, format, precision, None, absent, absent, absent)
+
+
+def reference_accuracy(entries: Sequence[ReportEntry]) -> Accuracy | None:
+    """The accuracy of the model.pt, if it is among the entries and its accuracy is known."""
+    return next((e.accuracy for e in entries if e.is_reference and e.accuracy is not None), None)
 
 
 def reference_result(entries: Sequence[ReportEntry]) -> EvalResult | None:

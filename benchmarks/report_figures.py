@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgedet.benchmarks.report_cells import Cell, Table
 from edgedet.benchmarks.report_entries import ReportEntry
-from edgedet.benchmarks.report_table import Cell, Table
+from edgedet.benchmarks.report_svg import COLOURS, INK, STYLE, for_page
 from edgedet.evaluation import Confusion, EvalResult, PrecisionRecall
-from edgedet.evaluation.plots import curve_points, to_svg
+from edgedet.evaluation.plots import curve_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_PANELS = 12
 MAX_MATRIX_CLASSES = 30
-_INK = "#010203"  # stands for the page's text colour and is replaced by `currentColor`
-_COLOURS = (
-    "#9aa4b2",
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#d55e00",
-    "#56b4e9",
-)  # Okabe and Ito; first: the .pt
-_STYLE: dict[Any, Any] = {
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-} | dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK)
 _DASHES: tuple[str | tuple[int, tuple[float, float]], ...] = (
     "-",
     (0, (5, 1.5)),
@@ -60,7 +45,7 @@ def curves_svg(entries: Sequence[ReportEntry]) -> str:
     names = sorted(counts, key=lambda name: -counts[name])[:MAX_PANELS]
     columns = max(1, min(3, len(names)))
     rows = max(1, -(-len(names) // columns))
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(3.4 * columns, 3.1 * rows + 0.4), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
         for axes, name in zip(panels, names, strict=False):
@@ -74,25 +59,16 @@ def curves_svg(entries: Sequence[ReportEntry]) -> str:
         figure.legend(
             handles, labels, loc="outside upper left", ncols=max(1, len(labels)), frameon=False, handlelength=3
         )
-        return _for_page(to_svg(figure))
+        return for_page(figure)
 
 
 def _draw_panel(axes: Axes, curves: dict[str, PrecisionRecall]) -> None:
     """One class: a line a file, drawn as edgedet.evaluation.plots does."""
     for k, (label, curve) in enumerate(curves.items()):
-        colour, dashes = _COLOURS[k % len(_COLOURS)], _DASHES[k % len(_DASHES)]
+        colour, dashes = COLOURS[k % len(COLOURS)], _DASHES[k % len(_DASHES)]
         axes.step(*curve_points(curve), label=label, linewidth=1.8 if k else 5, color=colour, linestyle=dashes)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.grid(alpha=0.15, color=_INK)
-
-
-def _for_page(svg: str) -> str:
-    """Without metadata and fixed size, in the page's text colour."""
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)  # a page in HTML needs no namespaces
-    return svg.replace(_INK, "currentColor")
+    axes.grid(alpha=0.15, color=INK)
 
 
 def confusion_table(confusion: Confusion) -> Table | None:

@@ -1,45 +1,26 @@
-"""The tables of a report, as cells with text and a value to sort by. The page only lays them out."""
+"""The tables about files: what each is, how accurate, whether it is the model, how fast on this host."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from edgedet.benchmarks.latency import Latency, NotRun
-from edgedet.benchmarks.report_entries import ReportEntry, reference_result
+from edgedet.benchmarks.latency import NotRun
+from edgedet.benchmarks.report_cells import Cell, Table, not_measured, not_run, number
+from edgedet.benchmarks.report_entries import ReportEntry, reference_accuracy
+from edgedet.benchmarks.report_evaluations import Accuracy
 from edgedet.evaluation import EvalResult
 from edgedet.export.parity_report import Depth, ParityReport
 
-NOT_RUN = "not run"
+_LATENCY = ("Load ms", "First ms", "p50 ms", "p90 ms")
 _DEPTHS = {"heads": "raw heads", "decoded": "decoded boxes", "detections": "detections", "accuracy": "accuracy"}
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell: its text, what to sort by, a style of the page ("num", "good", "bad", "muted") and a longer text."""
-
-    text: str
-    value: float | str = ""
-    style: str = ""
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A head and rows of the same length."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
 def summary_table(entries: Sequence[ReportEntry]) -> Table:
-    """One row a file: what it is, how accurate, whether it is the model, how fast."""
-    head = (
-        "File", "Format", "Size MB", "COCO AP", "AP50", "Change", "Parity", "Load ms", "First ms", "p50 ms", "p90 ms",
-        "Runtime",
-    )  # fmt: skip
-    reference = reference_result(entries)
+    """One row a file: what it is, how accurate, whether it is the model, how fast here if it was timed here."""
+    head = ("File", "Format", "Size MB", "COCO AP", "AP50", "Change", "Parity", *_LATENCY, "Runtime")
+    reference = reference_accuracy(entries)
     rows = []
     for entry in entries:
         size = entry.size_bytes
@@ -47,14 +28,15 @@ def summary_table(entries: Sequence[ReportEntry]) -> Table:
             (
                 Cell(entry.name, entry.name, "name"),
                 Cell(f"{entry.format} {entry.precision}", f"{entry.format} {entry.precision}", "format"),
-                _number(size / 1e6 if size is not None else math.nan, 2),
-                *_accuracy_cells(entry.evaluation, None if entry.is_reference else reference),
+                number(size / 1e6, 2) if size is not None else not_run(entry.absences()),
+                *_accuracy_cells(entry, reference),
                 _parity_cell(entry),
                 *_latency_cells(entry),
-                Cell(entry.runtime, entry.runtime, "runtime") if entry.runtime else _not_run(entry.absences()),
+                _runtime_cell(entry),
             )
         )
-    return Table(head, tuple(rows))
+    timed_here = any(entry.latency is not None for entry in entries)
+    return Table(head, tuple(rows)).without(() if timed_here else _LATENCY)
 
 
 def parity_table(entries: Sequence[ReportEntry]) -> Table:
@@ -67,7 +49,7 @@ def parity_table(entries: Sequence[ReportEntry]) -> Table:
         for name in _DEPTHS:
             report = entry.parity
             cells.append(
-                _depth_cell(report.depth(name)) if isinstance(report, ParityReport) else _not_run(entry.absences())
+                _depth_cell(report.depth(name)) if isinstance(report, ParityReport) else not_run(entry.absences())
             )
         rows.append(tuple(cells))
     return Table(("File", *_DEPTHS.values()), tuple(rows))
@@ -81,20 +63,36 @@ def class_table(entries: Sequence[ReportEntry]) -> Table:
     first = next(iter(results.values()))
     rows = []
     for name, values in first.per_class.items():
-        numbers = [_number(result.per_class[name]["coco_ap"], 3) for result in results.values()]
-        rows.append((Cell(name, name, "name"), _number(values["objects"], 0), *numbers))
+        numbers = [number(result.per_class[name]["coco_ap"], 3) for result in results.values()]
+        rows.append((Cell(name, name, "name"), number(values["objects"], 0), *numbers))
     return Table(("Class", "Objects", *results), tuple(rows))
 
 
-def _accuracy_cells(evaluation: EvalResult | NotRun, reference: EvalResult | None) -> tuple[Cell, Cell, Cell]:
-    if isinstance(evaluation, NotRun):
-        cell = _not_run([evaluation.reason])
+def _accuracy_cells(entry: ReportEntry, reference: Accuracy | None) -> tuple[Cell, Cell, Cell]:
+    accuracy = entry.accuracy
+    if accuracy is None:
+        cell = not_run([entry.evaluation.reason]) if isinstance(entry.evaluation, NotRun) else not_measured()
         return cell, cell, cell
-    ap, ap50 = evaluation.metrics["coco_ap"], evaluation.metrics["coco_ap50"]
+    ap, ap50 = accuracy.metrics["coco_ap"], accuracy.metrics["coco_ap50"]
+    return number(ap, 4), number(ap50, 4), _change_cell(entry, accuracy, reference)
+
+
+def _change_cell(entry: ReportEntry, accuracy: Accuracy, reference: Accuracy | None) -> Cell:
+    if entry.is_reference:
+        return Cell("reference", math.inf, "muted", "the other files are compared with this one")
     if reference is None:
-        return _number(ap, 4), _number(ap50, 4), Cell("", math.inf, "num")
-    change = ap - reference.metrics["coco_ap"]
-    return _number(ap, 4), _number(ap50, 4), Cell(f"{change:+.4f}", change, "num", "COCO AP minus that of the .pt")
+        return Cell("no .pt", math.inf, "muted", "give the .pt too")
+    if accuracy.pictures != reference.pictures:
+        return Cell("other images", math.inf, "muted", f"{accuracy.pictures_text}; the .pt: {reference.pictures_text}")
+    change = accuracy.metrics["coco_ap"] - reference.metrics["coco_ap"]
+    return Cell(f"{change:+.4f}", change, "num", "COCO AP minus that of the .pt")
+
+
+def _runtime_cell(entry: ReportEntry) -> Cell:
+    if entry.runtime:
+        return Cell(entry.runtime, entry.runtime, "runtime")
+    absences = entry.absences()
+    return not_run(absences) if absences else not_measured()
 
 
 def _parity_cell(entry: ReportEntry) -> Cell:
@@ -102,7 +100,7 @@ def _parity_cell(entry: ReportEntry) -> Cell:
     if report is None:
         return Cell("reference", "", "muted", "the other files are compared with this one")
     if isinstance(report, NotRun):
-        return _not_run([report.reason])
+        return not_run([report.reason])
     style = {"passed": "good", "failed": "bad"}.get(report.status, "warn")
     return Cell(report.status, report.status, f"badge {style}", "\n".join(report.reasons()))
 
@@ -119,47 +117,19 @@ def _depth_cell(depth: Depth) -> Cell:
 
 def _latency_cells(entry: ReportEntry) -> tuple[Cell, ...]:
     latency = entry.latency
+    if latency is None:
+        return (not_measured(),) * len(_LATENCY)
     if isinstance(latency, NotRun):
-        return (_not_run([latency.reason]),) * 4
+        return (not_run([latency.reason]),) * len(_LATENCY)
     values = (latency.load_ms, latency.first_ms, latency.steady.p50_ms, latency.steady.p90_ms)
-    numbers = [math.nan if value is None else value for value in values]
-    if latency.is_device_latency:
-        return tuple(_number(number, 1) for number in numbers)
-    title = f"{latency.runtime}: not a device latency"
-    cells = [_number(number, 1) for number in numbers]
-    return tuple(replace(cell, text=f"{cell.text} †", style="num muted", title=title) for cell in cells)
-
-
-def stage_bars(entries: Sequence[ReportEntry]) -> list[dict[str, object]]:
-    """For each timed file the share of each stage's p50, relative to the slowest file, and its samples as a line."""
-    timed = [(e, e.latency) for e in entries if isinstance(e.latency, Latency) and e.latency.stages]
-    longest = max((_stage_sum(latency) for _, latency in timed), default=1.0)
-    return [
-        {
-            "name": entry.name,
-            "device": latency.is_device_latency,
-            "total": _ms(latency.steady.p50_ms),
-            "p99": _ms(latency.steady.p99_ms),
-            "samples": len(latency.steady.samples_ms),
-            "stages": [
-                {
-                    "name": name,
-                    "ms": f"{stage.p50_ms or 0:.2f}",
-                    "percent": round(100 * (stage.p50_ms or 0) / longest, 2),
-                }
-                for name, stage in latency.stages.items()
-            ],
-        }
-        for entry, latency in timed
-    ]
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-def _stage_sum(latency: Latency) -> float:
-    return sum(stage.p50_ms for stage in latency.stages.values())
+    cells = tuple(number(value, 1) for value in values)
+    if not latency.is_device_latency:
+        title = f"{latency.runtime}: not a device latency"
+        return tuple(replace(cell, text=f"{cell.text} †", style="num muted", title=title) for cell in cells)
+    if latency.trusted:
+        return cells
+    why = "\n".join(check.meaning for check in latency.noise if check.exceeded)
+    return tuple(replace(cell, text=f"{cell.text} ?", title=why) for cell in cells)
 
 
 def _short_name(name: str) -> str:
@@ -169,12 +139,3 @@ def _short_name(name: str) -> str:
 def _short(value: float) -> str:
     """Three digits, without the exponent that small numbers get."""
     return f"{value:.2g}" if abs(value) >= 1e-4 or not value else "< 0.0001"
-
-
-def _not_run(reasons: Sequence[str]) -> Cell:
-    return Cell(NOT_RUN, math.inf, "warn", "\n".join(reasons))
-
-
-def _number(value: float, digits: int) -> Cell:
-    """A number; one that no object or file decides is a dash."""
-    return Cell("-", math.inf, "num muted") if math.isnan(value) else Cell(f"{value:.{digits}f}", value, "num")

@@ -10,6 +10,7 @@ document.querySelectorAll("table.sortable").forEach((table) => {
       const rows = [...body.rows].sort((a, b) => {
         const x = number(value(a)), y = number(value(b));
         if (x === y) return 0;
+        if (x === Infinity || y === Infinity) return x === Infinity ? 1 : -1; // what was not measured stays last
         const order = Number.isNaN(x) || Number.isNaN(y) ? value(a).localeCompare(value(b)) : x - y;
         return down ? -order : order;
       });

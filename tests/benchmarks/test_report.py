@@ -14,13 +14,15 @@ from edgedet.benchmarks.latency import NotRun
 from edgedet.benchmarks.report import ReportEntry, failures, write_report
 from edgedet.benchmarks.report_entries import missing_entry, with_accuracy
 from edgedet.benchmarks.report_figures import confusion_table, curves_svg
+from edgedet.benchmarks.report_join import OfAnotherFile
 from edgedet.benchmarks.report_pictures import choose, mistakes, side_by_side
-from edgedet.benchmarks.report_table import parity_table, stage_bars, summary_table
+from edgedet.benchmarks.report_table import parity_table, summary_table
 from edgedet.data import Dataset
 from edgedet.evaluation import EvalResult, evaluate_detections
 from edgedet.export.parity_report import ParityReport
 from edgedet.runner import Detections
 from tests.benchmarks.conftest import latency_of, parity_of
+from tests.benchmarks.report_cases import BUSY, accuracy, entry, timed
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset")]
-        if tag not in ("meta", "img", "link", "br"):
+        if tag not in ("meta", "img", "link", "br", "wbr"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -74,8 +76,8 @@ def test_the_page_is_whole_and_self_contained(entries: list[ReportEntry], tmp_pa
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     without_pictures = re.sub(r'"data:[^"]*"', "", text)
     assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", without_pictures)
-    for entry in entries:
-        assert entry.name in text
+    for file in entries:
+        assert file.name in text
     assert "<title>Discs &amp; squares</title>" in text
     assert "input is &lt;RGB&gt;" in text
     assert "a library is missing" in text
@@ -87,11 +89,12 @@ def test_the_summary_says_what_was_measured(entries: list[ReportEntry]) -> None:
     table = summary_table(entries)
     reference, onnx, coreml, tflite = ([cell.text for cell in row] for row in table.rows)
     assert all(len(row) == len(table.head) for row in table.rows)
-    assert reference[5:7] == ["", "reference"]
+    assert reference[5:7] == ["reference", "reference"]
+    assert all(cell.text.strip() for row in table.rows for cell in row)
     assert onnx[:3] == ["model.onnx", "onnx fp32", "2.40"]
     assert onnx[5:] == ["+0.0000", "passed", "50.0", "30.0", "4.0", "4.3", "torch 2"]
     assert coreml[9] == "40.0 †"
-    assert tflite[3:] == ["not run"] * 9
+    assert tflite[2:] == ["not run"] * 10
     assert table.rows[3][9].title == "tflite: a library is missing. Install it."
 
 
@@ -131,12 +134,36 @@ def test_parity_table_has_every_depth(entries: list[ReportEntry]) -> None:
     assert "missed 0 (limit 0)" in table.rows[0][3].title
 
 
-def test_stage_bars_are_relative_to_the_slowest(entries: list[ReportEntry]) -> None:
-    bars = {str(bar["name"]): bar for bar in stage_bars(entries)}
-    assert set(bars) == {"model.pt", "model.onnx", "model.mlpackage"}
-    assert sum(stage["percent"] for stage in bars["model.mlpackage"]["stages"]) == pytest.approx(100, abs=0.1)
-    assert sum(stage["percent"] for stage in bars["model.onnx"]["stages"]) == pytest.approx(10, abs=0.1)
-    assert bars["model.mlpackage"]["device"] is False
+def test_what_nobody_measured_says_so() -> None:
+    """Without a data set no column is about this host, and a result of other images gives no change."""
+    elsewhere = replace(entry("b.onnx"), accuracies=(accuracy("b.onnx", 0.4, images=3),))
+    table = summary_table([entry("model.pt", 0.5), entry("a.onnx", 0.45), elsewhere, entry("c.onnx")])
+    assert table.head == ("File", "Format", "Size MB", "COCO AP", "AP50", "Change", "Parity", "Runtime")
+    assert [[cell.text for cell in row[3:6]] for row in table.rows] == [
+        ["0.5000", "0.8000", "reference"], ["0.4500", "0.7500", "-0.0500"], ["0.4000", "0.7000", "other images"],
+        ["not measured"] * 3,
+    ]  # fmt: skip
+    assert table.rows[3][7].text == "not measured"
+    assert summary_table([entry("a.onnx", 0.45)]).rows[0][5].text == "no .pt"
+    assert failures([entry("c.onnx")]) == []
+
+
+def test_a_disturbed_time_is_marked(entries: list[ReportEntry]) -> None:
+    noisy = replace(latency_of("model.onnx", "onnxruntime 1", 4.0), noise=(BUSY,))
+    cell = summary_table([replace(entries[1], latency=noisy)]).rows[0][9]
+    assert (cell.text, cell.title) == ("4.0 ?", "other work kept 1.50 cores busy")
+
+
+def test_results_of_other_devices_and_other_files(entries: list[ReportEntry], tmp_path: Path) -> None:
+    onnx = replace(entries[1], latencies=(timed("model.onnx", 7.25, noise=(BUSY,)),))
+    other = OfAnotherFile("old/model.onnx", "ab" * 32, "latency on Phone (android:1)", "phone.json")
+    text = write_report(tmp_path / "r.html", [entries[0], onnx], "T", others=[other]).read_text(encoding="utf-8")
+    assert "7.25 ms ?" in text
+    assert "Not to be trusted" in text
+    assert "other work kept 1.50 cores busy" in text
+    assert "old/model.onnx" in text
+    assert "digest abababababab" in text
+    assert "Of another file" not in write_report(tmp_path / "r.html", [onnx], "T").read_text(encoding="utf-8")
 
 
 def test_confusion_counts_discs_taken_for_squares(result: EvalResult) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ from typer.testing import CliRunner
 
 from edgedet.benchmarks import harness
 from edgedet.benchmarks.harness import Budget
-from edgedet.benchmarks.latency import Latency, NotRun
+from edgedet.benchmarks.latency import Latency, NotRun, results_json
 from edgedet.benchmarks.report_collect import collect_entries, find_models
 from edgedet.data import Dataset
 from edgedet.errors import ModelFileError
 from edgedet.evaluation import EvalResult
 from edgedet.export.parity_report import ParityReport
 from edgedet.export.pipeline import export_model
+from edgedet.files import file_digest, write_json
 from tests.benchmarks.conftest import latency_of
 from tests.benchmarks.test_harness import app
 
@@ -66,11 +68,15 @@ def test_an_entry_joins_accuracy_latency_and_parity(model_pt: Path, exported: Pa
     assert len(onnx.evaluation.dataset) == 3
     assert isinstance(onnx.latency, Latency)
     assert onnx.size_bytes == (exported / "model.onnx").stat().st_size
+    assert onnx.sha256 == file_digest(exported / "model.onnx")[0]
     assert onnx.notes
     assert isinstance(damaged.evaluation, NotRun)
     assert isinstance(damaged.latency, NotRun)
     assert isinstance(damaged.parity, NotRun)
     assert "another version of the file" in damaged.parity.reason
+    (unmeasured,) = collect_entries([exported / "model.onnx"], None)
+    assert (unmeasured.evaluation, unmeasured.latency) == (None, None)
+    assert unmeasured.parity == onnx.parity
 
 
 def test_the_command_writes_the_page(model_pt: Path, exported: Path, dataset: Dataset, tmp_path: Path) -> None:
@@ -80,3 +86,19 @@ def test_the_command_writes_the_page(model_pt: Path, exported: Path, dataset: Da
     assert ran.exit_code == (1 if "failed:" in ran.output else 0), ran.output
     assert "model.onnx" in ran.output
     assert "<h1>Mine</h1>" in out.read_text(encoding="utf-8")
+
+
+def test_the_command_joins_results_without_measuring(model_pt: Path, exported: Path, tmp_path: Path) -> None:
+    """The second result is of another version of the file: named on the page and on the terminal, and left out."""
+    here = replace(latency_of("model.onnx", "engine 1", 12.5), sha256=file_digest(exported / "model.onnx")[0])
+    stale = replace(latency_of("old/model.onnx", "engine 1", 77.5), sha256="0" * 64)
+    write_json(tmp_path / "phone.json", results_json([here, stale]))
+    out = tmp_path / "report.html"
+    arguments = ["report", str(exported / "model.onnx"), "--latency", str(tmp_path / "phone.json"), "--out", str(out)]
+    ran = CliRunner().invoke(app(), arguments)
+    assert ran.exit_code == 0, ran.output
+    assert "of another file, left out: old/model.onnx" in ran.output
+    text = out.read_text(encoding="utf-8")
+    assert "12.50 ms" in text
+    assert "77.50 ms" not in text
+    assert "old/model.onnx" in text
