@@ -105,7 +105,7 @@ class _Server(ThreadingHTTPServer):
             super().finish_request(request, client_address)
             return
         with self.tls.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)  # type: ignore[arg-type]  # typeshed knows plain sockets
+            super().finish_request(secured, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up, or does not trust the certificate yet, harms nobody: a post is whole or refused."""

@@ -1,6 +1,7 @@
 // The page: runs the jobs one after the other, shows boxes and times, and posts the results back.
 
 const COLOURS = ["#e4572e", "#2e86ab", "#59a14f", "#b07aa1", "#f2a541", "#17becf", "#d4537e", "#7a6a53"];
+const DRAWN_FROM = 0.3; // score; files are often exported with a lower one, whose boxes would hide the picture
 const LONGEST_MS = 15 * 60e3; // a frame that says nothing for so long is given up
 
 const session = crypto.getRandomValues(new Uint32Array(2)).join("-"); // a page that is opened again starts again
@@ -133,7 +134,8 @@ function picture(job, k, found) {
   const figure = element("figure");
   const canvas = element("canvas");
   const image = new Image();
-  const counted = `${found.scores.length} object${found.scores.length === 1 ? "" : "s"}`;
+  const drawn = found.scores.filter((score) => score >= DRAWN_FROM).length;
+  const counted = `${drawn} drawn from score ${DRAWN_FROM}, ${found.scores.length} found`;
   canvas.width = width;
   canvas.height = height;
   canvas.setAttribute("role", "img");
@@ -141,7 +143,7 @@ function picture(job, k, found) {
   image.onload = () => {
     const context = canvas.getContext("2d");
     context.drawImage(image, 0, 0, width, height);
-    found.scores.forEach((score, row) => draw(context, job, k, found, row));
+    for (let row = drawn - 1; row >= 0; row--) draw(context, job, k, found, row); // the best on top
   };
   image.src = url;
   figure.append(canvas, element("figcaption", `${name} · ${counted}`));

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import json
 import os
@@ -17,10 +16,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from edgedet.errors import NotRunError
-from edgedet.export.snippets_table import VERSIONS
+from filelock import FileLock
 
-_NPM = Path(__file__).resolve().parents[2] / "build" / "npm"
+from edgedet.benchmarks.devices.browser_packages import install
+from edgedet.errors import NotRunError
+
+PACKAGES = Path(__file__).resolve().parents[2] / "build" / "npm"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _SECONDS = 180
 
@@ -38,34 +39,14 @@ def browser() -> str:
 
 
 def node_modules() -> Path:
-    """The folder with onnxruntime-web, installed by npm once per version.
+    """The folder with the packages that pages import, installed by npm once per version.
 
     Raises:
-        NotRunError: npm is missing or could not install it.
+        NotRunError: npm is missing or could not install them.
     """
-    package = {"private": True, "dependencies": {"onnxruntime-web": VERSIONS["onnxruntime_web"]}}
-    _NPM.mkdir(parents=True, exist_ok=True)
-    with (_NPM / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        ready = _NPM / ".ready"
-        if not (ready.is_file() and ready.read_text() == json.dumps(package)):
-            (_NPM / "package.json").write_text(json.dumps(package))
-            _npm_install()
-            ready.write_text(json.dumps(package))
-    return _NPM / "node_modules"
-
-
-def _npm_install() -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise NotRunError("npm is not installed", "Install it, on Debian with: apt-get install npm")
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
-    try:
-        done = subprocess.run(command, cwd=_NPM, capture_output=True, text=True, timeout=600)
-    except subprocess.TimeoutExpired as error:
-        raise NotRunError("npm did not finish within 10 minutes", "Check the network.") from error
-    if done.returncode:
-        raise NotRunError(f"npm could not install onnxruntime-web ({done.stderr.strip()[-300:]})", "Check the network.")
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    with FileLock(PACKAGES / ".lock"):
+        return install(PACKAGES) / "node_modules"
 
 
 class _Handler(SimpleHTTPRequestHandler):
