@@ -213,7 +213,12 @@ class _Answers:
 
     def _latency(self, job: Job, answer: Measured, name: str, request: Request) -> Latency:
         agreement = compare(job.file, [found.detections() for found in answer.detections])
-        notes = {"stages": WHAT_IS_TIMED, "detections": agreement, **_notes(self.browser), **answer.notes}
+        notes = {
+            "stages": WHAT_IS_TIMED,
+            "detections": agreement,
+            **_notes(self.browser, answer.threads),
+            **answer.notes,
+        }
         environment = Environment(
             device=_info(self.browser, name),
             usable_cores=self.browser.cores,
@@ -236,10 +241,11 @@ class _Answers:
         return latency_from(job.file.facts, recording, request)
 
 
-def _notes(browser: Browser) -> dict[str, str]:
-    step = f"its clock steps by {browser.clock_step_ms:.3g} ms"
+def _notes(browser: Browser, threads: int) -> dict[str, str]:
+    used = f"{threads} used" if threads > 1 else "one used"
+    step = f"the clock steps by {browser.clock_step_ms:.3g} ms"
     if browser.isolated:
-        return {"isolation": f"cross-origin isolated, threads allowed; {step}"}
+        return {"isolation": f"cross-origin isolated, threads allowed, {used}; {step}"}
     why = "" if browser.secure else "; serve it with https=yes"
     return {"isolation": f"not cross-origin isolated, one thread{why}; {step}"}
 

@@ -179,9 +179,9 @@ def test_faults_of_one_file_do_not_stop_the_others(onnx: Path, model_pt: Path, t
 
 
 def test_an_address_that_is_not_ours(onnx: Path) -> None:
-    (row,) = measure_each(BrowserDevice(address="192.0.2.1", announce=lambda url: None), [onnx], QUICK)
+    (row,) = measure_each(BrowserDevice(address="203.0.113.1", announce=lambda url: None), [onnx], QUICK)
     assert isinstance(row, NotRun)
-    assert "192.0.2.1:0: cannot be served from" in row.reason
+    assert "203.0.113.1:0: cannot be served from" in row.reason
 
 
 def test_without_the_packages_it_says_how_to_get_them(
