@@ -33,12 +33,14 @@ def measure(
     return measure_here(path, Request(tuple(images), threads, budget=budget or Budget()))
 
 
-def measure_here(path: Path, request: Request) -> Latency:
+def measure_here(path: Path, request: Request, opener: tuple[str, str] | None = None) -> Latency:
     """Time one model file on this machine.
 
     Args:
         path: a .pt, .onnx, .tflite or .mlpackage.
         request: what is to be done; the first 32 of its images are used.
+        opener: module and argument of `open_runner(path, threads, argument)`, where another runtime than the format's
+            own is to run the file.
 
     Raises:
         NotRunError: the runtime is not installed, or the process cannot be pinned.
@@ -51,7 +53,8 @@ def measure_here(path: Path, request: Request) -> Latency:
         raise ModelFileError(f"{path}: there is no such file", "Check the path, or run `edgedet export`.")
     request = replace(request, images=request.images[:MAX_IMAGES])
     with tempfile.TemporaryDirectory(prefix="edgedet-bench-") as scratch:
-        answer = _ask_worker({"path": str(path), "request": request.to_json()}, Path(scratch), request)
+        question = {"path": str(path), "request": request.to_json(), "opener": opener}
+        answer = _ask_worker(question, Path(scratch), request)
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["what"], answer["remedy"])
     return Latency.from_json(answer)

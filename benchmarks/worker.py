@@ -5,6 +5,7 @@ python -m edgedet.benchmarks.worker REQUEST.json ANSWER.json
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -32,21 +33,24 @@ def main(request_path: Path, answer_path: Path) -> None:
     """Answer a request; a fault of the user's becomes an answer too, anything else a traceback and no answer."""
     question = json.loads(request_path.read_text(encoding="utf-8"))
     try:
-        answer = _measure(Path(question["path"]), Request.from_json(question["request"])).to_json()
+        asked = Request.from_json(question["request"])
+        answer = _measure(Path(question["path"]), asked, question.get("opener")).to_json()
     except EdgedetError as error:
         answer = {"error": type(error).__name__, "what": error.what, "remedy": error.remedy}
     answer_path.write_text(json.dumps(answer, allow_nan=False), encoding="utf-8")
 
 
-def _measure(path: Path, request: Request) -> Latency:
+def _measure(path: Path, request: Request, opener: list[str] | None) -> Latency:
     images, used = pictures(request.images)
     prepare_process(request)
     format_of(path).load_module()
+    if opener:
+        importlib.import_module(opener[0])
     sha256, size = file_digest(path)
     watch = LoadWatch()
 
     start = time.perf_counter()
-    runner = load(path, request.threads)
+    runner = open_with(path, request.threads, opener)
     load_ms = (time.perf_counter() - start) * 1e3
     first_ms = runner.timed(images[0])[1].total_ms
     runs = record(lambda image: runner.timed(image)[1], cycle(images), request)
@@ -69,6 +73,15 @@ def _measure(path: Path, request: Request) -> Latency:
         counters=runs.counters,
     )
     return latency_from(facts_of(path, runner, sha256, size), recording, request)
+
+
+def open_with(path: Path, threads: int | None, opener: list[str] | None) -> Runner:
+    """The format's own runner, or that of another runtime; see `edgedet.benchmarks.harness.measure_here`."""
+    if not opener:
+        return load(path, threads)
+    module, argument = opener
+    runner: Runner = importlib.import_module(module).open_runner(path, threads, argument)
+    return runner
 
 
 def pictures(paths: tuple[Path, ...]) -> tuple[list[UInt8Image], ImagesUsed]:

@@ -79,7 +79,12 @@ class DeviceKind:
 
 
 DEVICES: tuple[DeviceKind, ...] = (
-    DeviceKind("host", "edgedet.benchmarks.devices.host", "this machine"),
+    DeviceKind(
+        "host",
+        "edgedet.benchmarks.devices.host",
+        "this machine",
+        {"runtime": "eager, compiled or executorch (.pt), onnxruntime or openvino, xnnpack or plain (.tflite), or all"},
+    ),
     DeviceKind(
         "android",
         "edgedet.benchmarks.devices.android",
@@ -119,6 +124,15 @@ DEVICES: tuple[DeviceKind, ...] = (
         "edgedet.benchmarks.devices.mac_ios",
         "an iPhone or iPad attached to this Mac: ios or ios:UDID",
         {"units": "as for mac", "team": "the Apple development team that signs the helper app"},
+    ),
+    DeviceKind(
+        "cuda",
+        "edgedet.benchmarks.devices.cuda",
+        "a GPU of this machine, suppression included: cuda or cuda:NUMBER",
+        {
+            "ways": "some of eager,compiled,graphs (.pt) and ort-cuda,ort-tensorrt (.onnx); default: all that fit",
+            "batches": "pictures a run, with commas: 1,8,32; default: 1",
+        },
     ),
     # One row a kind.
 )
