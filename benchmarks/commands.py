@@ -105,6 +105,7 @@ def _finish(entries: Sequence[ReportEntry], failed: Sequence[str], places: dict[
     from rich.table import Table
     from rich.text import Text
 
+    from edgedet.benchmarks.latency import Latency
     from edgedet.benchmarks.report_entries import with_accuracy
     from edgedet.benchmarks.report_table import summary_table
 
@@ -119,6 +120,8 @@ def _finish(entries: Sequence[ReportEntry], failed: Sequence[str], places: dict[
     console.print(table)
     if any(entry.in_reference_runtime for entry in entries):
         console.print("† reference runtime: the saved file is interpreted. Not a device latency.", highlight=False)
+    if any(isinstance(entry.latency, Latency) and not entry.latency.trusted for entry in entries):
+        console.print("? other things than the file took part in this number; the report says which.", highlight=False)
     for line in failed:
         console.print(f"[bold red]failed:[/] {escape(line)}", highlight=False, soft_wrap=True)
     for name, path in places.items():

@@ -142,7 +142,7 @@ def _draw_row(axes: Axes, y: float, number: int, latency: Latency, limits: tuple
     edges = np.geomspace(*limits, _BINS + 1) if axes.get_xscale() == "log" else np.linspace(*limits, _BINS + 1)
     counts, _ = np.histogram(values, edges)
     heights = _ROW_HEIGHT * counts / max(counts.max(), 1)
-    axes.fill_between(edges, y, y + np.append(heights, 0.0), step="post", color=colour, alpha=0.55, linewidth=0)
+    axes.fill_between(edges, y, y + np.append(heights, 0.0), step="post", color=colour, alpha=0.7, linewidth=0)
     axes.axhline(y, color=GREY, linewidth=0.8)
     if interval := steady.intervals_ms.get("p50"):
         axes.fill_betweenx([y, y + _ROW_HEIGHT], *interval, color=INK, alpha=0.25, linewidth=0)

@@ -12,6 +12,7 @@ from edgedet.benchmarks.report_entries import ReportEntry
 from edgedet.benchmarks.request import Mode, Rate, Sustained
 from edgedet.benchmarks.stats import ToolSummary
 
+_TRUST = 5  # its column in the table of all measurements
 _LONGEST_REASON = 90  # characters inside a cell; the list under the table has all of it
 
 
@@ -90,8 +91,8 @@ def device_table(entries: Sequence[ReportEntry]) -> Table:
 def measurement_table(entries: Sequence[ReportEntry]) -> Table:
     """Every measurement as a row."""
     head = (
-        "File", "Device", "Ran in", "p50 ms", "95 % interval", "p90 ms", "p99 ms", "Load ms", "First ms", "Runs",
-        "Memory MB", "Mode", "Trust",
+        "File", "Device", "Ran in", "p50 ms", "95 % interval", "Trust", "p90 ms", "p99 ms", "Load ms", "First ms",
+        "Runs", "Memory MB", "Mode",
     )  # fmt: skip
     rows = [_measurement_row(entry, latency) for entry in entries for latency in entry.timings]
     rows += [_untimed_row(entry, row, len(head)) for entry in entries for row in entry.untimed]
@@ -170,6 +171,7 @@ def _measurement_row(entry: ReportEntry, latency: Latency) -> tuple[Cell, ...]:
         Cell(way(latency) + mark, way(latency), "text"),
         number(steady.p50_ms, 2, "the tool on the device does not say"),
         Cell(interval or "no single runs", _width(latency), "num" if interval else "muted"),
+        _trust(latency),
         number(steady.p90_ms, 2, "the tool on the device does not say"),
         number(steady.p99_ms, 2, "the tool on the device does not say"),
         number(latency.load_ms, 1),
@@ -177,14 +179,14 @@ def _measurement_row(entry: ReportEntry, latency: Latency) -> tuple[Cell, ...]:
         number(runs, 0),
         number(None if memory is None else memory / 1e6, 0),
         Cell(_mode(latency), _mode(latency), "text"),
-        _trust(latency),
     )
 
 
 def _untimed_row(entry: ReportEntry, row: NotRun, columns: int) -> tuple[Cell, ...]:
     absent = Cell(NOT_RUN, math.inf, "warn", row.reason)
     head = (Cell(entry.name, entry.name, "name"), Cell(row.device, row.device, "text"))
-    return (*head, *[absent] * (columns - 3), Cell(NOT_RUN, NOT_RUN, "badge warn", lines=(row.reason,)))
+    why = Cell(NOT_RUN, NOT_RUN, "badge warn", lines=(row.reason,))
+    return (*head, *[absent] * (_TRUST - 2), why, *[absent] * (columns - _TRUST - 1))
 
 
 def _trust(latency: Latency) -> Cell:
@@ -193,7 +195,7 @@ def _trust(latency: Latency) -> Cell:
     if not latency.trusted:
         return Cell("doubtful", "doubtful", "badge warn", lines=tuple(doubts(latency)))
     if not latency.noise:
-        return Cell("not judged", "not judged", "badge", lines=("the device shows no signs of noise",))
+        return Cell("not judged", "not judged", "badge", lines=("nothing there tells of noise",))
     return Cell("no sign of noise", "no sign", "badge good")
 
 

@@ -79,7 +79,7 @@ def _accuracy_cells(entry: ReportEntry, reference: Accuracy | None) -> tuple[Cel
 
 def _change_cell(entry: ReportEntry, accuracy: Accuracy, reference: Accuracy | None) -> Cell:
     if entry.is_reference:
-        return Cell("reference", math.inf, "muted", "the other files are compared with this one")
+        return Cell("-", math.inf, "num muted", "the other files are compared with this one")
     if reference is None:
         return Cell("no .pt", math.inf, "muted", "give the .pt too")
     if accuracy.pictures != reference.pictures:

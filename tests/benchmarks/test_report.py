@@ -89,7 +89,7 @@ def test_the_summary_says_what_was_measured(entries: list[ReportEntry]) -> None:
     table = summary_table(entries)
     reference, onnx, coreml, tflite = ([cell.text for cell in row] for row in table.rows)
     assert all(len(row) == len(table.head) for row in table.rows)
-    assert reference[5:7] == ["reference", "reference"]
+    assert reference[5:7] == ["-", "reference"]
     assert all(cell.text.strip() for row in table.rows for cell in row)
     assert onnx[:3] == ["model.onnx", "onnx fp32", "2.40"]
     assert onnx[5:] == ["+0.0000", "passed", "50.0", "30.0", "4.0", "4.3", "torch 2"]
@@ -140,7 +140,7 @@ def test_what_nobody_measured_says_so() -> None:
     table = summary_table([entry("model.pt", 0.5), entry("a.onnx", 0.45), elsewhere, entry("c.onnx")])
     assert table.head == ("File", "Format", "Size MB", "COCO AP", "AP50", "Change", "Parity", "Runtime")
     assert [[cell.text for cell in row[3:6]] for row in table.rows] == [
-        ["0.5000", "0.8000", "reference"], ["0.4500", "0.7500", "-0.0500"], ["0.4000", "0.7000", "other images"],
+        ["0.5000", "0.8000", "-"], ["0.4500", "0.7500", "-0.0500"], ["0.4000", "0.7000", "other images"],
         ["not measured"] * 3,
     ]  # fmt: skip
     assert table.rows[3][7].text == "not measured"
