@@ -43,6 +43,7 @@ def bench_command(
         None, "--make-kit", metavar="coreml", help="Write a folder that measures one file on a Mac, into --out."
     ),
     out: Path | None = typer.Option(None, "--out", metavar="DIR", help="Where the kit goes."),
+    operators: bool = typer.Option(False, "--operators", help="Take .onnx and .tflite files apart on this machine."),
     imported: list[Path] = typer.Option([], "--import", metavar="RESULT.json", help="Read what a kit measured."),
     json: Path | None = typer.Option(None, "--json", metavar="FILE", help="Also write all samples as JSON."),
     devices: bool = typer.Option(
@@ -62,6 +63,7 @@ def bench_command(
       edgedet bench run/model.onnx run/model.tflite --threads 1 --data my_photos --json latency.json
       edgedet bench run/model.tflite --device android --device ssh:pi@raspberrypi
       edgedet bench --fleet fleet.yaml --json latency.json
+      edgedet bench run/model.onnx run/model.tflite --operators --threads 1
       edgedet bench run/model.mlpackage --make-kit coreml --out kit
       edgedet bench run/model.mlpackage --import kit/result.json --json latency.json
     """
@@ -79,8 +81,9 @@ def bench_command(
     options = device_options(device_option)
     results: list[Latency | NotRun] = []
     if make_kit is not None:
-        _make_kit(make_kit, _some(models), request, out)
-        return
+        return _make_kit(make_kit, _some(models), request, out)
+    if operators:
+        return _operators(_some(models), request, json)
     if imported:
         results = _import(imported, models or [])
     elif fleet is not None:
@@ -122,6 +125,17 @@ def _make_kit(kind: str, models: Sequence[Path], request: Request, out: Path | N
         raise ConfigError("a kit is for one file and needs a folder", "Give one file, and --out DIR.")
     folder = make_kit(models[0], request, out)
     typer.echo(f"Written: {folder}. Copy it to a Mac; {README} in it says what to do there.")
+
+
+def _operators(models: Sequence[Path], request: Request, json: Path | None) -> None:
+    from edgedet.benchmarks.operators import SCHEMA, attribute
+    from edgedet.benchmarks.operators_table import print_attributions
+    from edgedet.files import write_json
+
+    found = [attribute(model, request.images, request.threads) for model in models]
+    if json is not None:
+        write_json(json, {"schema": SCHEMA, "files": [one.to_json() for one in found]})
+    print_attributions(found)
 
 
 def _import(paths: Sequence[Path], models: Sequence[Path]) -> list[Latency | NotRun]:

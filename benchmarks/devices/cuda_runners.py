@@ -40,7 +40,8 @@ class EventClock:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
     def timed_ms(self, function: Callable[[], None]) -> float:
         """See `Clock.timed_ms`."""
@@ -160,7 +161,7 @@ def _compiled(detector: WholeDetector, pixels: Tensor) -> Callable[[], Suppresse
 @torch.inference_mode()
 def _graphs(detector: WholeDetector, pixels: Tensor) -> Callable[[], Suppressed]:
     """One graph of all kernels, captured now: a run only starts it."""
-    stream = torch.cuda.Stream(pixels.device)
+    stream = torch.cuda.Stream(pixels.device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(pixels.device))
     with torch.cuda.stream(stream):  # a capture must not see what a first run does: choosing algorithms, allocating
         for _ in range(_WARM_UPS):
@@ -168,7 +169,7 @@ def _graphs(detector: WholeDetector, pixels: Tensor) -> Callable[[], Suppressed]
     torch.cuda.current_stream(pixels.device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.device(pixels.device), torch.cuda.graph(graph):
-        found = detector(pixels)
+        found: Suppressed = detector(pixels)
 
     def run() -> Suppressed:
         graph.replay()

@@ -84,7 +84,7 @@ def _openvino(path: Path, threads: int | None) -> Runner:
                     f"{path}: OpenVINO cannot load it ({reason})", "Choose another runtime."
                 ) from error
             self._request = self._compiled.create_infer_request()
-            self._session = self  # type: ignore[assignment]
+            self._session = self
             self.runtime = f"OpenVINO {version('openvino')}"
             self.provider = "CPU"
 

@@ -7,6 +7,8 @@
 Writes result.json. Needs coremltools 8.3 or later and Pillow; sends nothing anywhere.
 """
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import atexit
@@ -20,8 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = 1
@@ -33,7 +37,7 @@ class RefusalError(Exception):
     """Why a measurement cannot be made here, in one line."""
 
 
-def main():
+def main() -> int:
     options = parsed()
     job = json.loads((HERE / "job.json").read_text(encoding="utf-8"))
     if options.one:
@@ -57,7 +61,7 @@ def main():
     return 1 if any("not_run" in row for row in rows) else 0
 
 
-def parsed():
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--units", default=",".join(UNITS), help="compute units, with commas; default: all four")
     parser.add_argument("--ios", nargs="?", const="", metavar="UDID", help="measure on an attached iPhone or iPad")
@@ -72,7 +76,7 @@ def parsed():
     return options
 
 
-def check(job):
+def check(job: dict[str, Any]) -> None:
     if job.get("schema") != SCHEMA:
         raise RefusalError("job.json is of another version than measure.py; make the kit again")
     if platform.system() != "Darwin":
@@ -86,7 +90,7 @@ def check(job):
         raise RefusalError(f"{error}; run: pip install coremltools pillow") from error
 
 
-def digest(package):
+def digest(package: Path) -> str:
     """As edgedet computes it: over the sorted relative names and contents. What Finder adds does not count."""
     found = hashlib.sha256()
     parts = [path for path in package.rglob("*") if path.is_file() and path.name != ".DS_Store"]
@@ -96,14 +100,14 @@ def digest(package):
     return found.hexdigest()
 
 
-def own_copy(job):
+def own_copy(job: dict[str, Any]) -> str:
     """A copy to open: coremltools writes the manifest of a package anew when it opens one, and the digest changes."""
     scratch = tempfile.mkdtemp(prefix="coreml-kit-")
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     return str(shutil.copytree(HERE / job["package"], Path(scratch) / job["package"]))
 
 
-def in_own_process(units, options):
+def in_own_process(units: str, options: argparse.Namespace) -> dict[str, Any]:
     """One choice of compute units, in a process that has loaded nothing before."""
     with tempfile.TemporaryDirectory() as scratch:
         answer = Path(scratch) / "answer.json"
@@ -111,17 +115,17 @@ def in_own_process(units, options):
         command += ["--team", options.team, *(["--ios", options.ios] if options.ios is not None else [])]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.exists():
-            return json.loads(answer.read_text(encoding="utf-8"))
+            return dict(json.loads(answer.read_text(encoding="utf-8")))
         said = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return not_run(units, options, f"the measuring process ended with {ended.returncode}: {said[:300]}")
 
 
-def not_run(units, options, reason):
+def not_run(units: str, options: argparse.Namespace, reason: str) -> dict[str, Any]:
     where = "mac" if options.ios is None else f"ios:{options.ios}".rstrip(":")
     return {"compute_units": units, "where": where, "not_run": reason}
 
 
-def measure_one(job, units, options):
+def measure_one(job: dict[str, Any], units: str, options: argparse.Namespace) -> dict[str, Any]:
     try:
         if options.ios is not None:
             return asyncio.run(on_phone(job, units, options.ios, options.team))
@@ -130,7 +134,7 @@ def measure_one(job, units, options):
         return not_run(units, options, str(error))
 
 
-def on_mac(job, units):
+def on_mac(job: dict[str, Any], units: str) -> dict[str, Any]:
     import coremltools as ct
     from PIL import Image
 
@@ -147,7 +151,7 @@ def on_mac(job, units):
             f"coremltools {ct.__version__} does not tell how long a prediction took; install 8.3 or later"
         )
 
-    def predict(inputs):
+    def predict(inputs: dict[str, Any]) -> tuple[float, float]:
         """Milliseconds within Core ML, and with the passage from and to Python."""
         start = time.perf_counter()
         model.predict(inputs)
@@ -175,12 +179,16 @@ def on_mac(job, units):
     }
 
 
-def recorded(predict, pictures, request):
+def recorded(
+    predict: Callable[[dict[str, Any]], tuple[float, float]], pictures: list[dict[str, Any]], request: dict[str, Any]
+) -> tuple[list[float], list[float], list[float]]:
     """Run as `edgedet bench` does: times within Core ML, times seen from here, and when each run began."""
     mode, budget = request["mode"], request["budget"]
     seconds, least, most = limits(mode, budget)
     gap_s = 1 / mode["fps"] if mode["kind"] == "rate" else 0.0
-    runs_ms, wall_ms, starts_s = [], [], []
+    runs_ms: list[float] = []
+    wall_ms: list[float] = []
+    starts_s: list[float] = []
     frame, origin = 0, time.perf_counter()
     for inputs in cycle(pictures):
         now = time.perf_counter() - origin
@@ -194,9 +202,10 @@ def recorded(predict, pictures, request):
         runs_ms.append(own)
         wall_ms.append(wall)
         frame = max(frame + 1, int((time.perf_counter() - origin) / gap_s)) if gap_s else 0
+    raise ValueError("a kit without pictures")
 
 
-def limits(mode, budget):
+def limits(mode: dict[str, Any], budget: dict[str, Any]) -> tuple[float, int, int]:
     """Seconds, least and most runs."""
     if mode["kind"] == "sustained":
         return mode["minutes"] * 60, budget["min_samples"], sys.maxsize
@@ -207,7 +216,7 @@ def limits(mode, budget):
     return budget["seconds"], budget["min_samples"], budget["max_samples"]
 
 
-async def on_phone(job, units, udid, team):
+async def on_phone(job: dict[str, Any], units: str, udid: str, team: str) -> dict[str, Any]:
     """By coremltools' helper app, which Xcode builds, signs and starts on the phone."""
     import coremltools as ct
     import numpy as np
@@ -225,7 +234,9 @@ async def on_phone(job, units, udid, team):
     phone = await prepared(find_phone(udid), team)
     benchmarker = MLModelBenchmarker(model, device=phone)
     load_ms = (await benchmarker.benchmark_load(iterations=1)).samples[0]
-    runs_ms, wall_ms, starts_s = [], [], []
+    runs_ms: list[float] = []
+    wall_ms: list[float] = []
+    starts_s: list[float] = []
     first_ms = (await benchmarker.benchmark_predict({job["input"]: arrays[0]}, iterations=1)).samples[0]
     origin = time.perf_counter()
     for number in range(max(PICTURES_ON_A_PHONE, len(arrays))):
@@ -252,7 +263,7 @@ async def on_phone(job, units, udid, team):
     }
 
 
-def with_arrays(ct, model, units):
+def with_arrays(ct: Any, model: Any, units: str) -> Any:
     """The same model with its image input declared as the (1, 3, H, W) float32 array that its program takes."""
     spec = model.get_spec()
     parts = [spec, *spec.pipeline.models[:1]]
@@ -268,7 +279,7 @@ def with_arrays(ct, model, units):
     )
 
 
-def find_phone(udid):
+def find_phone(udid: str) -> Any:
     from coremltools.models.ml_program.experimental.remote_device import Device, DeviceType
 
     kinds = (DeviceType.IPHONE, DeviceType.IPAD)
@@ -285,7 +296,7 @@ def find_phone(udid):
     return wanted[0]
 
 
-async def prepared(phone, team):
+async def prepared(phone: Any, team: str) -> Any:
     from coremltools.models.ml_program.experimental.remote_device import AppSigningCredentials
 
     try:
@@ -294,7 +305,7 @@ async def prepared(phone, team):
         raise RefusalError(f"the helper app cannot be built or started: {str(error).splitlines()[0][:200]}") from error
 
 
-def mac_plan(ct, model, units):
+def mac_plan(ct: Any, model: Any, units: str) -> Any:
     """The compute plan, or why there is none."""
     try:
         path = model.get_compiled_model_path()
@@ -303,14 +314,14 @@ def mac_plan(ct, model, units):
         return f"none: {error}"
 
 
-async def phone_plan(benchmarker):
+async def phone_plan(benchmarker: Any) -> Any:
     try:
         return await benchmarker._loaded_model.retrieve_compute_plan()
     except Exception as error:  # needs iOS 17.4
         return f"none: {error}"
 
 
-def plan_of(plan):
+def plan_of(plan: Any) -> dict[str, Any]:
     """Operators by the device that Core ML prefers for them, with their share of the estimated cost."""
     if isinstance(plan, str):
         return {"missing": plan[:300], "operators": []}
@@ -333,7 +344,7 @@ def plan_of(plan):
     return {"missing": "" if operators else "Core ML tells nothing of this kind of model", "operators": operators}
 
 
-def programs(structure):
+def programs(structure: Any) -> list[Any]:
     """Operations of a program, or of those within a pipeline."""
     if structure.pipeline is not None:
         return [one for _, part in as_pairs(structure.pipeline.sub_models) for one in programs(part)]
@@ -342,16 +353,16 @@ def programs(structure):
     return list(structure.program.functions["main"].block.operations)
 
 
-def as_pairs(parts):
+def as_pairs(parts: Any) -> list[Any]:
     return list(parts.items()) if isinstance(parts, dict) else list(parts)
 
 
-def short(device):
+def short(device: Any) -> str:
     """ "CPU", "GPU" or "NeuralEngine" from "MLCPUComputeDevice"."""
     return type(device).__name__.replace("ML", "", 1).replace("ComputeDevice", "")
 
 
-def mac_info():
+def mac_info() -> dict[str, Any]:
     cpu = sysctl("machdep.cpu.brand_string")
     return {
         "kind": "mac",
@@ -364,7 +375,7 @@ def mac_info():
     }
 
 
-def phone_info(phone):
+def phone_info(phone: Any) -> dict[str, Any]:
     return {
         "kind": "ios",
         "name": f"ios:{phone.udid}",
@@ -376,18 +387,18 @@ def phone_info(phone):
     }
 
 
-def sysctl(name):
+def sysctl(name: str) -> str:
     return subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def thermal_state():
+def thermal_state() -> str:
     """The limit that heat puts on the CPU, in words; empty where the Mac says nothing."""
     said = subprocess.run(["pmset", "-g", "therm"], capture_output=True, text=True, check=False).stdout
     lines = [" ".join(line.split()) for line in said.splitlines() if "=" in line]
     return "; ".join(lines)[:200]
 
 
-def versions(ct):
+def versions(ct: Any) -> dict[str, str]:
     return {"python": platform.python_version(), "coremltools": ct.__version__, "macOS": platform.mac_ver()[0]}
 
 
