@@ -50,7 +50,8 @@ def _row(name: str, classes: int) -> dict[str, Any]:
 
     config = load_config(name)
     sides = np.array([(s, t) for s in _SIDES_PX for t in _SIDES_PX], np.float32)
-    spec = make_spec(config, [f"class {k}" for k in range(classes)], sides[:: len(sides) // 200])
+    names = config.tree.names if config.tree else [f"class {k}" for k in range(classes)]  # a tree brings its own
+    spec = make_spec(config, names, sides[:: len(sides) // 200])
     cost = network_cost(spec)
     return {
         "config": name,
