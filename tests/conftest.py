@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,12 @@ __all__ = ["exported", "lowered", "saved_model", "shared_folder"]
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 _SLOW_FOLDERS = ("export", "clients", "training", "benchmarks")
+
+
+def pytest_configure() -> None:
+    """A shell without job control starts background programs with SIGINT ignored; what tests Ctrl-C must not inherit it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

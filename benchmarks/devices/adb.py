@@ -87,7 +87,7 @@ class Adb:
         if done.returncode == 0:
             return
         said = _error_line(done.stdout)
-        if "No space left" in said:
+        if _no_space(said):
             raise EdgedetError(f"{self.label}: no space left for {local.name}", "Free space on the phone.")
         if self.is_there():
             raise EdgedetError(f"{self.label}: {local.name} could not be copied ({said})", "Look at the phone.")
@@ -193,3 +193,10 @@ def _error_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line or "Failure" in line]
     return (errors or lines[-1:] or ["no message"])[0][:200]
+
+
+def _no_space(said: str) -> bool:
+    """Whether adb's line says that the phone is full. adb cuts long lines short, and paths stand before the reason."""
+    full = "No space left on device"
+    last = said.rstrip().rpartition(": ")[2]
+    return full in said or (len(last) >= len("No s") and full.startswith(last))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -68,6 +70,21 @@ class TrainingImages(TorchDataset[tuple[Tensor, Objects]]):
 def collate(images: Sequence[tuple[Tensor, Objects]]) -> tuple[Tensor, Targets]:
     """(B, 3, H, W) uint8 pixels and the padded objects."""
     return torch.stack([pixels for pixels, _ in images]), pad_objects([objects for _, objects in images])
+
+
+def end_quietly(_worker: int) -> None:
+    """What a loader process does first: see that it ends without a word when the run is stopped.
+
+    A run that is stopped while it takes a batch leaves its loader talking to nobody. That is no fault to print; faults
+    in the loading itself travel to the run by another way.
+    """
+    printed = sys.excepthook
+
+    def unless_alone(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, (ConnectionError, EOFError)):
+            printed(kind, value, trace)
+
+    sys.excepthook = unless_alone
 
 
 @contextmanager

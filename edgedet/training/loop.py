@@ -32,7 +32,7 @@ from edgedet.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from edgedet.training.engine import arithmetic, make_fabric
 from edgedet.training.fast_cpu import keep_freed_memory
 from edgedet.training.image_labels import MixedImages, MixedOrder
-from edgedet.training.images import TrainingImages, collate
+from edgedet.training.images import TrainingImages, collate, end_quietly
 from edgedet.training.initialise import initialise
 from edgedet.training.multi_scale import SizedBatches
 from edgedet.training.record import Record, plot_record
@@ -132,6 +132,7 @@ def make_loader(
         pin_memory=fabric.device.type == "cuda",
         persistent_workers=training.workers > 0,
         multiprocessing_context=context,
+        worker_init_fn=end_quietly,
     )
     return loader, order
 

@@ -163,7 +163,7 @@ def test_the_command_prints_writes_and_fails_for_what_was_not_run(
 ) -> None:
     asked: list[tuple[object, ...]] = []
 
-    def fake(path: Path, request: Request) -> Latency:
+    def fake(path: Path, request: Request, *_: object) -> Latency:
         asked.append((path, request))
         if path.name == "absent.onnx":
             raise ModelFileError("absent.onnx: there is no such file", "Check the path.")

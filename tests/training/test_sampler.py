@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from edgedet.config import AugmentConfig
 from edgedet.data import read_dataset
 from edgedet.spec import InputSpec
 from edgedet.training.augment import Augment
-from edgedet.training.images import TrainingImages, collate
+from edgedet.training.images import TrainingImages, collate, end_quietly
 from edgedet.training.sampler import BatchOrder, SampleKey
 from edgedet.training.targets import PADDING
 from tests.training.helpers import objects, targets, tiny_data
@@ -102,3 +103,13 @@ def test_accumulated_batches_are_the_images_of_one_large_batch() -> None:
         assert parts == together
     few = BatchOrder(5, 4, seed=0, accumulate=3)  # batches shrink, and one image is used twice
     assert (few.steps, few.batch_size, [len(b) for b in indices(few)]) == (1, 2, [2, 2, 2])
+
+
+def test_a_loader_left_alone_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its run stopped taking is no fault; anything else is printed as ever."""
+    printed: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, value, trace: printed.append(kind))
+    end_quietly(0)
+    for error in (ConnectionResetError(), BrokenPipeError(), EOFError(), ValueError()):
+        sys.excepthook(type(error), error, None)
+    assert printed == [ValueError]
