@@ -23,7 +23,7 @@ _SLOW_FOLDERS = ("export", "clients", "training", "benchmarks")
 
 
 def pytest_configure() -> None:
-    """A shell without job control starts background programs with SIGINT ignored; tests of Ctrl-C must not inherit that."""
+    """A shell without job control starts programs with SIGINT ignored; tests of Ctrl-C must not inherit that."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
