@@ -27,8 +27,8 @@ class Format:
         name: what `--format` takes and tables print.
         suffix: file name ending, with the dot.
         module: import path of the module that implements it: `open_runner(path, threads)`, and for formats that can be
-            exported also `problems(spec, options)`, `notes(spec, options)`, `export(deployable, options, card, path)`
-            and, where the app's library suppresses in its own way, `file_spec(spec, options)`.
+            exported also `problems(spec, options)`, `notes(spec, options)`, `export(deployable, options, card, path,
+            calibration)` and, where the app's library suppresses in its own way, `file_spec(spec, options)`.
         precisions: what `--precision` may be, the default first; empty where nothing is exported.
         extra: the optional dependency group of edgedet that brings its libraries; "" where none is needed.
     """

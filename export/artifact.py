@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import edgedet
 from edgedet.errors import ModelFileError
+from edgedet.export.calibrate import CalibrationRecord
 from edgedet.export.parity_report import ParityReport
 from edgedet.files import file_digest as file_digest
 from edgedet.formats import Format
@@ -31,6 +32,7 @@ class Artifact:
         tool_versions: of the libraries that took part.
         notes: what the app that runs the file must know or do.
         parity: how the reloaded file compared with the model.
+        calibration: as in the file's card; the JSON leaves it out where nothing was calibrated.
     """
 
     path: Path
@@ -44,9 +46,12 @@ class Artifact:
     tool_versions: dict[str, str]
     notes: tuple[str, ...]
     parity: ParityReport
+    calibration: CalibrationRecord | None = None
 
     def to_json(self) -> dict[str, Any]:
-        plain = {key: value for key, value in vars(self).items() if key not in ("path", "parity")}
+        plain = {key: value for key, value in vars(self).items() if key not in ("path", "parity", "calibration")}
+        if self.calibration:
+            plain["calibration"] = asdict(self.calibration)
         return {
             "schema": SCHEMA,
             "file": self.path.name,
@@ -70,8 +75,9 @@ class Artifact:
         try:
             value = json.loads(beside.read_text(encoding="utf-8"))
             parity = ParityReport.from_json(value["parity"])
-            plain = {k: v for k, v in value.items() if k not in ("schema", "file", "parity", "notes")}
-            return Artifact(path=path, parity=parity, notes=tuple(value["notes"]), **plain)
+            calibration = CalibrationRecord(**value["calibration"]) if "calibration" in value else None
+            plain = {k: v for k, v in value.items() if k not in ("schema", "file", "parity", "notes", "calibration")}
+            return Artifact(path=path, parity=parity, notes=tuple(value["notes"]), calibration=calibration, **plain)
         except OSError as error:
             raise ModelFileError(f"{beside}: cannot be read ({error.strerror})", remedy) from error
         except (ValueError, KeyError, TypeError) as error:

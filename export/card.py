@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from edgedet.errors import ModelFileError, NotRunError
+from edgedet.export.calibrate import CalibrationRecord
 from edgedet.runner import Runner
 from edgedet.spec import DetectorSpec, digest_of
 
@@ -23,15 +24,17 @@ class FileCard:
 
     Attributes:
         spec: of the file itself (its NMS settings are those inside the file).
-        precision: "fp32", "fp16".
+        precision: a row of edgedet.export.precisions.
         weights_sha256: digest of the weights it was exported from (edgedet.model_file.weights_sha256).
         edgedet_version: of the exporter.
+        calibration: on what the ranges of activations were measured; None where none were.
     """
 
     spec: DetectorSpec
     precision: str
     weights_sha256: str
     edgedet_version: str
+    calibration: CalibrationRecord | None = None
 
     def to_json(self) -> str:
         """Canonical: equal cards give equal bytes."""
@@ -42,6 +45,8 @@ class FileCard:
             "weights_sha256": self.weights_sha256,
             "edgedet_version": self.edgedet_version,
         }
+        if self.calibration:
+            value["calibration"] = asdict(self.calibration)
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     @staticmethod
@@ -60,7 +65,8 @@ class FileCard:
         try:
             value = json.loads(text)
             spec = DetectorSpec.from_json(json.dumps(value["spec"]), source)
-            card = FileCard(spec, value["precision"], value["weights_sha256"], value["edgedet_version"])
+            calibration = CalibrationRecord(**value["calibration"]) if "calibration" in value else None
+            card = FileCard(spec, value["precision"], value["weights_sha256"], value["edgedet_version"], calibration)
             digest, stored_digest = value["spec_digest"], digest_of(value["spec"])
         except (ValueError, KeyError, TypeError) as error:
             raise ModelFileError(f"{source}: its edgedet card is damaged ({error})", _REMEDY) from error

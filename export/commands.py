@@ -10,11 +10,13 @@ import typer
 
 from edgedet.export.inspect_command import inspect_command
 from edgedet.export.options import ExportOptions, choices, flag
+from edgedet.export.precisions import CALIBRATION_METHODS, DEFAULT_IMAGES, PRECISIONS, calibrated_names
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from edgedet.export.artifact import Artifact
+    from edgedet.export.calibrate import CalibrationReader
     from edgedet.export.parity_report import ParityReport
     from edgedet.export.snippets import SnippetWriter
     from edgedet.export.verify import Verification
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"passed": "green", "failed": "bold red", "error": "bold red", "not run": "yellow"}
 _PARITY_IMAGES = 20
+_INTEGER_FILES = "Integer files"
 
 
 def _choice(option: str, help: str) -> Any:
@@ -43,7 +46,39 @@ def export_command(
     formats: list[str] = typer.Option([], "--format", help="onnx, tflite or coreml; repeatable. Default: all."),
     out: Path = typer.Option(..., "--out", metavar="DIR", help="Folder for the files."),
     precision: str | None = typer.Option(
-        None, "--precision", help="fp32 or fp16. Default: the format's own (fp32; Core ML fp16)."
+        None,
+        "--precision",
+        metavar="NAME",
+        help=f"{', '.join(PRECISIONS)}; not every format has all. Default: the format's own (fp32; Core ML fp16).",
+    ),
+    calibration: Path | None = typer.Option(
+        None,
+        "--calibration",
+        metavar="DATA",
+        help=f"Photographs to measure ranges on ({', '.join(calibrated_names())} need them): a data set, or a folder "
+        "of pictures.",
+        rich_help_panel=_INTEGER_FILES,
+    ),
+    calibration_images: int = typer.Option(
+        DEFAULT_IMAGES, "--calibration-images", min=1, metavar="N", help="How many.", rich_help_panel=_INTEGER_FILES
+    ),
+    calibration_split: str | None = typer.Option(
+        None, "--calibration-split", help="Default: the training split.", rich_help_panel=_INTEGER_FILES
+    ),
+    calibration_method: str = typer.Option(
+        CALIBRATION_METHODS[0],
+        "--calibration-method",
+        metavar="CHOICE",
+        help=f"{', '.join(CALIBRATION_METHODS)}: which range follows from the values seen.",
+        rich_help_panel=_INTEGER_FILES,
+    ),
+    seed: int = typer.Option(0, "--seed", help="Chooses the photographs.", rich_help_panel=_INTEGER_FILES),
+    float_layers: str = typer.Option(
+        "",
+        "--float-layers",
+        metavar="NAMES|FILE.json",
+        help="Layers that stay in float, as the network names them, with commas between; or a file of them.",
+        rich_help_panel=_INTEGER_FILES,
     ),
     score_min: float | None = typer.Option(
         None, "--score-min", help="Bake in this score threshold; an app can only raise it."
@@ -78,7 +113,9 @@ def export_command(
     \b
     Example:
       edgedet export run/model.pt --format onnx --format tflite --out phone --data my_photos
+      edgedet export run/model.pt --format tflite --out phone --precision int8 --calibration my_photos
     """
+    from edgedet.export.layers import read_layer_names
     from edgedet.export.pipeline import export_model
 
     changes = {"score_min": score_min, "iou_max": iou_max, "max_detections": max_detections}
@@ -98,8 +135,11 @@ def export_command(
             tflite_input=tflite_input,
             coreml_target=coreml_target,
             coreml_nms=coreml_nms,
+            calibration_method=calibration_method,
+            float_layers=read_layer_names(float_layers),
         ),
         images=images,
+        calibration=_reader(calibration, calibration_images, calibration_split, seed),
     )
     _tell(artifacts, json, writer)
 
@@ -152,6 +192,16 @@ def verify_command(
         write_json(json, {**value, "artifacts": [one.to_json() for one in found]})
     if any(one.status != "passed" for one in found):
         raise typer.Exit(1)
+
+
+def _reader(data: Path | None, count: int, split: str | None, seed: int) -> CalibrationReader | None:
+    if data is None:
+        return None
+    from functools import partial
+
+    from edgedet.export.calibrate import read_calibration
+
+    return partial(read_calibration, data, count=count, split=split, seed=seed)
 
 
 def _snippet_writer(model: Path, images: list[UInt8Image] | None) -> SnippetWriter:

@@ -23,6 +23,10 @@ class Deployable(nn.Module):
     Args:
         model: a network from edgedet.models.build; it is copied, not changed.
         spec: with the thresholds the file shall carry.
+
+    Attributes:
+        activation_ranges: layer name (edgedet.export.layers) to the least and greatest value of the layer's output,
+            after its activation function, as training with fake quantization learned them; int8 files use these ranges.
     """
 
     def __init__(self, model: nn.Module, spec: DetectorSpec) -> None:
@@ -31,6 +35,7 @@ class Deployable(nn.Module):
         self.weights_sha256 = weights_sha256(model.state_dict())
         self.network = fold_batch_norm(copy.deepcopy(model).eval())
         self.decoder = Decoder(spec)
+        self.activation_ranges: dict[str, tuple[float, float]] = {}
 
     def raw(self, pixels: Tensor) -> RawHeads:
         """Heads of an image that is not yet normalised: pixel values 0..255."""

@@ -14,15 +14,17 @@ from torch import Tensor
 from edgedet.errors import ModelFileError
 from edgedet.export.coreml_library import MIL_pb2
 from edgedet.export.mil_blob import BlobFile
+from edgedet.export.mil_constexpr import CONSTEXPRS
 
 # A constant as operators get it: float arrays are tensors; the rest (strides, axes, names, flags) is plain Python.
 Constant = Any
 
 _DTYPES = {"FLOAT16": "fp16", "FLOAT32": "fp32", "BOOL": "bool", "STRING": "string"} | {
-    kind.upper(): kind for kind in ("int8", "int16", "int32", "uint8", "uint16")
+    f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (1, 2, 3, 4, 6, 8, 16, 32)
 }
 _NUMPY_FLOATS = {"fp16": np.float16, "fp32": np.float32}
-_BYTES = {"fp16": "f2", "fp32": "f4", "int8": "i1", "int16": "i2", "int32": "i4", "uint8": "u1", "uint16": "u2"}
+_BYTES = {"fp16": "f2", "fp32": "f4", "int8": "i1", "int16": "i2", "int32": "i4"}
+_BYTES |= {"uint8": "u1", "uint16": "u2", "uint32": "u4"}
 _REMEDY = "Give a package exported by edgedet; it may be damaged or written for another system."
 
 
@@ -49,7 +51,10 @@ class Operation:
 
 @dataclass(frozen=True)
 class Program:
-    """The main function of an ML program. Operations are in order of execution; `constants` has every const by name."""
+    """The main function of an ML program. Operations are in order of execution.
+
+    `constants` has every const by name, and every weight that is stored compressed, as the dense tensor it stands for.
+    """
 
     inputs: tuple[Variable, ...]
     operations: tuple[Operation, ...]
@@ -85,6 +90,8 @@ def load_program(program: Any, weights_dir: Path | None, source: Path) -> Progra
             if not operation.outputs or "val" not in operation.attributes:
                 raise ModelFileError(f"{source}: a constant has no name or no value", _REMEDY)
             reader.add(operation.outputs[0].name, operation.attributes["val"])
+        elif operation.type in CONSTEXPRS:
+            reader.add_compressed(operation)
         else:
             operations.append(_operation(operation, reader, source))
     inputs = tuple(_variable(value, source) for value in function.inputs)
@@ -123,16 +130,54 @@ class _ConstantReader:
         self._blobs: dict[str, BlobFile] = {}
 
     def add(self, name: str, value: Any) -> None:
+        array, dtype = self._array(name, value)
+        self.constants[name] = None if array is None else _as_constant(array, dtype)
+
+    def add_compressed(self, operation: Any) -> None:
+        """The dense weight of a constexpr operator, rounded to the type that the program declares for it.
+
+        Arguments are attributes up to iOS 17, and inputs since: values, or names of other such weights.
+        """
+        if len(operation.outputs) != 1:
+            raise ModelFileError(f"{self._source}: operator {operation.type} has no result", _REMEDY)
+        name = operation.outputs[0].name
+        dtype, shape = _tensor_type(operation.outputs[0].type, self._source)
+        values = {key: value for key, value in operation.attributes.items() if key != "name"}
+        arguments = {key: self._array(f"{name}.{key}", value)[0] for key, value in values.items()}
+        for key, argument in operation.inputs.items():
+            arguments[key] = self._argument(f"{name}.{key}", argument)
+        if any(array is None for array in arguments.values()):
+            self.constants[name] = None
+            return
+        try:
+            dense = CONSTEXPRS[operation.type](**arguments)
+        except (ValueError, IndexError, TypeError) as error:
+            raise ModelFileError(
+                f"{self._source}: the compressed weight {name} is damaged ({operation.type}: {error})", _REMEDY
+            ) from error
+        if dense.shape != shape:
+            raise ModelFileError(f"{self._source}: {name} unpacks to {dense.shape}, declared is {shape}", _REMEDY)
+        self.constants[name] = _as_constant(dense.astype(_NUMPY_FLOATS.get(dtype, dense.dtype)), dtype)
+
+    def _argument(self, where: str, argument: Any) -> Any:
+        binding = argument.arguments[0] if len(argument.arguments) == 1 else None
+        if binding is not None and binding.WhichOneof("binding") == "value":
+            return self._array(where, binding.value)[0]
+        if binding is None or binding.name not in self.constants:
+            raise ModelFileError(f"{self._source}: {where} is no constant of the program", _REMEDY)
+        return None if self.constants[binding.name] is None else np.asarray(self.constants[binding.name])
+
+    def _array(self, name: str, value: Any) -> tuple[Any, str]:
+        """A stored value in its own number type, and the name of that; None where the weight files are not there."""
         dtype, shape = _tensor_type(value.type, self._source)
         if value.WhichOneof("value") == "blobFileValue":
             if self._weights_dir is None:
-                self.constants[name] = None
-                return
+                return None, dtype
             array = self._blob(self._weights_dir, value.blobFileValue.fileName).read(value.blobFileValue.offset)
         else:
             array = _immediate(value.immediateValue.tensor, dtype)
         try:
-            self.constants[name] = _as_constant(array.reshape([size or 0 for size in shape]), dtype)
+            return array.reshape([size or 0 for size in shape]), dtype
         except ValueError as error:
             raise ModelFileError(f"{self._source}: constant {name} does not fill its shape {shape}", _REMEDY) from error
 
@@ -163,6 +208,6 @@ def _immediate(tensor: Any, dtype: str) -> Any:
 def _as_constant(array: Any, dtype: str) -> Constant:
     """Floats: a float32 tensor (a float where it is a scalar). The rest: Python values, nested lists for arrays."""
     if dtype in _NUMPY_FLOATS and array.ndim:
-        tensor: Tensor = torch.from_numpy(array.astype(np.float32))
+        tensor: Tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
         return tensor
     return array.tolist()

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgedet.export import mil_quantize_ops as quantized
 from edgedet.export import mil_shape_ops as shapes
 from edgedet.export.mil_nms import non_maximum_suppression
 
@@ -246,5 +247,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "thresholded_relu": thresholded_relu,
     "topk": topk,
     "upsample_nearest_neighbor": upsample_nearest_neighbor,
+    **quantized.OPERATORS,
     **shapes.OPERATORS,
 }

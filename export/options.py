@@ -7,10 +7,11 @@ from the name: asking for it without its format is refused, and its value become
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
 
 from edgedet.errors import ExportError
+from edgedet.export.precisions import CALIBRATION_METHODS, DEFAULT_IMAGES, PRECISIONS
 
 
 def _choice(default: str, *others: str) -> Any:
@@ -32,6 +33,8 @@ class ExportOptions:
         tflite_input: "float32", normalised pixels, or "uint8", pixels 0..255 with the normalisation inside.
         coreml_target: the oldest system the file must run on.
         coreml_nms: suppression as a model of the pipeline (what Vision recognises), as an operator, or none.
+        calibration_method: how the range of an activation follows from the values seen in calibration.
+        float_layers: layers (edgedet.export.layers) that keep float weights and activations in an integer file.
 
     Raises:
         ExportError: a value that is not a choice.
@@ -45,6 +48,8 @@ class ExportOptions:
     tflite_input: str = _choice("float32", "uint8")
     coreml_target: str = _choice("iOS15", "iOS14", "iOS16", "iOS17", "iOS18")
     coreml_nms: str = _choice("pipeline", "op", "none")
+    calibration_method: str = CALIBRATION_METHODS[0]
+    float_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for option in _choices():
@@ -53,6 +58,11 @@ class ExportOptions:
                 raise ExportError(
                     f"{flag(option.name)} {value}: there is no such choice", f"Choose from {', '.join(allowed)}."
                 )
+        if self.calibration_method not in CALIBRATION_METHODS:
+            raise ExportError(
+                f"--calibration-method {self.calibration_method}: there is no such choice",
+                f"Choose from {', '.join(CALIBRATION_METHODS)}.",
+            )
 
     def problems_of_formats(self, formats: Iterable[str]) -> list[str]:
         """Options that were chosen for a format which is not exported, in the user's words."""
@@ -62,6 +72,40 @@ class ExportOptions:
             for option in self._changed()
             if (owner := option.name.split("_")[0]) not in asked
         ]
+
+    def problems_of_precision(self, calibrated: bool) -> list[str]:
+        """What does not go with the precision, in the user's words.
+
+        Args:
+            calibrated: images for calibration were given.
+        """
+        row, found = PRECISIONS[self.precision], []
+        if row.needs_calibration and not calibrated:
+            found.append(
+                f"precision {row.name} needs photographs to measure the ranges of activations on: give --calibration "
+                f"DATA, {DEFAULT_IMAGES} images or more like those the detector will see"
+            )
+        if not row.needs_calibration and (calibrated or self.calibration_method != CALIBRATION_METHODS[0]):
+            found.append(f"precision {row.name} measures no ranges: leave --calibration and its options out")
+        if self.float_layers and not row.mixed:
+            found.append(f"precision {row.name} has no integer layers: leave --float-layers out")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """All options; those of integer files only where they were chosen."""
+        value = asdict(self)
+        if self.float_layers:
+            value["float_layers"] = list(self.float_layers)
+        else:
+            del value["float_layers"]
+        if not PRECISIONS[self.precision].needs_calibration:
+            del value["calibration_method"]
+        return value
+
+    def precision_parts(self) -> tuple[str, ...]:
+        """What an integer file's name says beside its precision: a method other than the default, layers in float."""
+        method = () if self.calibration_method == CALIBRATION_METHODS[0] else (self.calibration_method,)
+        return (*method, *(("mixed",) if self.float_layers else ()))
 
     def variant(self, format: str) -> tuple[str, ...]:
         """Values that differ from the default and concern this format: they become a part of the file's name."""

@@ -24,7 +24,10 @@ _PLACEHOLDER_CODE = 127  # deprecated_builtin_code is a byte; larger codes keep 
 _TENSOR_TYPES: dict[str, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
+    "int64": schema.TensorType.INT64,
     "int32": schema.TensorType.INT32,
+    "int16": schema.TensorType.INT16,
+    "int8": schema.TensorType.INT8,
     "uint8": schema.TensorType.UINT8,
     "bool": schema.TensorType.BOOL,
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgedet.errors import ExportError
+from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.card import FileCard
 from edgedet.export.coreml_contract import file_problems
 from edgedet.export.coreml_names import confidence_columns, reserved_class_names
@@ -57,7 +58,13 @@ def problems(spec: DetectorSpec, options: ExportOptions) -> list[str]:
     return found
 
 
-def export(deployable: Deployable, options: ExportOptions, card: FileCard, path: Path) -> None:
+def export(
+    deployable: Deployable,
+    options: ExportOptions,
+    card: FileCard,
+    path: Path,
+    calibration: CalibrationSet | None = None,
+) -> None:
     """Write the package as a folder at `path`, which does not exist yet.
 
     Raises:

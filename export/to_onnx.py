@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedet.decode import RawHeads
+from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.card import KEY, FileCard
 from edgedet.export.deployable import Deployable
 from edgedet.export.onnx_input import take_images
@@ -71,7 +72,13 @@ def notes(spec: DetectorSpec, options: ExportOptions) -> list[str]:
     return found
 
 
-def export(deployable: Deployable, options: ExportOptions, card: FileCard, path: Path) -> None:
+def export(
+    deployable: Deployable,
+    options: ExportOptions,
+    card: FileCard,
+    path: Path,
+    calibration: CalibrationSet | None = None,
+) -> None:
     """Write the file. Equal inputs give equal bytes."""
     model = _trace(deployable, options)
     _join(model.graph, suppression_graph(deployable.spec))

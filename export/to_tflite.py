@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgedet.errors import ExportError
+from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.card import KEY, FileCard
 from edgedet.export.deployable import Deployable
 from edgedet.export.options import ExportOptions
@@ -47,7 +48,13 @@ def file_spec(spec: DetectorSpec, options: ExportOptions) -> DetectorSpec:
     return replace(spec, nms=mediapipe_nms(spec)) if _is_mediapipe(options) else spec
 
 
-def export(deployable: Deployable, options: ExportOptions, card: FileCard, path: Path) -> None:
+def export(
+    deployable: Deployable,
+    options: ExportOptions,
+    card: FileCard,
+    path: Path,
+    calibration: CalibrationSet | None = None,
+) -> None:
     """Write the complete .tflite: network, NMS or encodings, metadata, labels and card.
 
     Raises:

@@ -73,6 +73,15 @@ def read_header(path: Path) -> ImageHeader:
     return _open(path, _header)
 
 
+def stored_mode(path: Path) -> str:
+    """How the file stores its pixels, in Pillow's words ("RGB", "L", "I;16", "RGBA", "CMYK"), without decoding it.
+
+    Raises:
+        DataError: missing, or not an image.
+    """
+    return _open(path, lambda image: image.mode)
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels of the picture as it is shown, without decoding it.
 

@@ -15,6 +15,7 @@ import pytest
 from edgedet.errors import EdgedetError, ExportError, ModelFileError
 from edgedet.export import pipeline
 from edgedet.export.artifact import Artifact, file_digest, json_path, tool_versions
+from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.card import CardRunner, FileCard
 from edgedet.export.deployable import Deployable
 from edgedet.export.options import ExportOptions
@@ -62,7 +63,14 @@ class BoxFormat(ModuleType):
     def notes(self, spec: DetectorSpec, options: ExportOptions) -> list[str]:
         return [f"written as {options.precision}"]
 
-    def export(self, deployable: Deployable, options: ExportOptions, card: FileCard, path: Path) -> None:
+    def export(
+        self,
+        deployable: Deployable,
+        options: ExportOptions,
+        card: FileCard,
+        path: Path,
+        calibration: CalibrationSet | None = None,
+    ) -> None:
         self.calls += 1
         target = path / "inner" / "card.json" if self.folder else path
         target.parent.mkdir(parents=True, exist_ok=True)
