@@ -11,6 +11,7 @@ import typer
 from edgedet.benchmarks.commands_bench import bench_command
 from edgedet.benchmarks.commands_check import check_command
 from edgedet.benchmarks.commands_compare import compare_command
+from edgedet.benchmarks.lab import commands as lab
 
 if TYPE_CHECKING:
     from edgedet.benchmarks.report_entries import ReportEntry
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("check")(check_command)
     app.command("report")(report_command)
     app.command("demo")(demo_command)
+    lab.register(app)
 
 
 def report_command(
