@@ -6,13 +6,12 @@ Batch norm is folded here, once, so that each format converts the same weights.
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edgedet.decode import Decoder, RawHeads
 from edgedet.model_file import weights_sha256
+from edgedet.models.batch_norm import fold_batch_norm
 from edgedet.preprocess import normalise
 from edgedet.spec import DetectorSpec
 
@@ -49,16 +48,3 @@ class Deployable(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         boxes_xyxy_unit, scores = self.decoder(self.raw(pixels))
         return boxes_xyxy_unit, scores
-
-
-def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """Fold each batch norm into the convolution before it, in place, wherever a Sequential holds the two in a row."""
-    for parent in list(model.modules()):
-        if not isinstance(parent, nn.Sequential):
-            continue
-        for first, second in pairwise(list(parent._modules)):
-            conv, norm = parent._modules[first], parent._modules[second]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                parent._modules[first] = fuse_conv_bn_eval(conv, norm)
-                parent._modules[second] = nn.Identity()
-    return model

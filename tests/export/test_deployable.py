@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from edgedet.decode import Decoder
-from edgedet.export.deployable import Deployable, fold_batch_norm
+from edgedet.export.deployable import Deployable
 from edgedet.model_file import weights_sha256
+from edgedet.models.batch_norm import fold_batch_norm
 from edgedet.preprocess import normalise
 from tests.small_models import SPECS, small_model
 
