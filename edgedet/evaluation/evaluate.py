@@ -141,7 +141,7 @@ def evaluate(detector: Detector, dataset: Dataset, max_images: int | None = None
     """
     start = time.perf_counter()
     source = Source.of(detector)
-    part = _in_tree(_subset(dataset, max_images), source)
+    part = _in_tree(subset(dataset, max_images), source)
     _dataset_class_ids(part, source)  # refuse before an hour of inference, not after
     samples = track(part.samples, f"evaluate {source.artifact}") if progress else part.samples
     detections = [detector(load_image(sample.image_path)) for sample in samples]
@@ -199,7 +199,8 @@ def _steps(description: str, total: int, progress: bool) -> Iterator[Callable[[]
         yield lambda: bar.advance(task)
 
 
-def _subset(dataset: Dataset, max_images: int | None) -> Dataset:
+def subset(dataset: Dataset, max_images: int | None) -> Dataset:
+    """This many images, spread evenly over the split; None for all."""
     if max_images is not None and max_images < 1:
         raise EdgedetError(f"max_images is {max_images}", "Give a number of images from 1, or none for all.")
     if max_images is None or max_images >= len(dataset):
