@@ -15,6 +15,7 @@ from edgedet.files import atomic_path, write_json
 
 SCHEMA = 1
 JSON = "sweep.json"
+_LEAST_AP_SPAN = 0.02  # of the vertical axis: smaller differences should look small
 
 
 def megabytes(row: Row) -> float | None:
@@ -100,11 +101,14 @@ def _picture(rows: Sequence[Row], cost: str, label: str) -> bytes:
     points = [(row, point, best) for row, best in zip(rows, flags, strict=True) if (point := _point(row, cost))]
     formats = list(dict.fromkeys(row.cell.format for row, _, _ in points))
     for row, (x, y), best in points:
-        colour = COLOURS[1 + formats.index(row.cell.format) % (len(COLOURS) - 1)]
+        number = formats.index(row.cell.format)
+        colour = COLOURS[1 + number % (len(COLOURS) - 1)]
         axes.scatter(x, y, s=36, color=colour if best else "white", edgecolors=colour, zorder=3)
+        label_xy = ((6, 5), (6, -11), (-6, 5))[number % 3]  # a format each, because their files lie close together
         axes.annotate(
-            row.cell.name.partition(" ")[2], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7, color=colour
-        )
+            row.cell.name.partition(" ")[2], (x, y), xytext=label_xy, textcoords="offset points", fontsize=7,
+            color=colour, ha="left" if label_xy[0] > 0 else "right",
+        )  # fmt: skip
     stairs = sorted(point for _, point, best in points if best)
     right = 1.12 * max(x for _, (x, _), _ in points)
     axes.step(
@@ -112,7 +116,9 @@ def _picture(rows: Sequence[Row], cost: str, label: str) -> bytes:
     )
     for k, name in enumerate(formats):
         axes.scatter([], [], color=COLOURS[1 + k % (len(COLOURS) - 1)], label=name)
-    axes.set(xlim=(0, right), xlabel=label, ylabel="COCO AP")
-    axes.legend(fontsize="small", loc="lower right")
+    aps = [y for _, (_, y), _ in points]
+    middle, span = (min(aps) + max(aps)) / 2, max(_LEAST_AP_SPAN, 1.2 * (max(aps) - min(aps)))
+    axes.set(xlim=(0, right), ylim=(middle - span / 2, middle + span / 2), xlabel=label, ylabel="COCO AP")
+    figure.legend(fontsize="small", loc="outside right upper")
     axes.grid(alpha=0.2)
     return to_png(figure)
