@@ -11,10 +11,11 @@ _SIZES_HW = ((240, 320), (300, 200), (97, 131), (180, 180))
 
 def generated_pictures() -> list[UInt8Image]:
     """Four RGB pictures of different shapes: gradients, discs, squares of all sizes, and noise. Always the same."""
-    return [_picture(np.random.default_rng(seed), *size) for seed, size in enumerate(_SIZES_HW)]
+    return [picture(np.random.default_rng(seed), *size) for seed, size in enumerate(_SIZES_HW)]
 
 
-def _picture(rng: np.random.Generator, height: int, width: int) -> UInt8Image:
+def picture(rng: np.random.Generator, height: int, width: int) -> UInt8Image:
+    """(height, width, 3), another one for each state of the generator."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     image = np.stack([x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)], axis=-1)
     for index in range(10):

@@ -13,15 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
 from edgedet.export.artifact import Artifact
+from edgedet.export.calibrate import CalibrationSet, calibration_of_arrays
 from edgedet.export.options import ExportOptions
+from edgedet.export.pictures import generated_pictures, picture
 from edgedet.export.pipeline import export_model
+from edgedet.export.precisions import PRECISIONS
 from edgedet.formats import load
 from edgedet.model_file import save_model
 from edgedet.runner import Runner
+from edgedet.spec import InputSpec
 from edgedet.torch_runner import TorchRunner, open_runner
 from tests.lowered_once import lowered_once
 from tests.small_models import SPECS, small_model
@@ -96,9 +101,18 @@ def exported(lowered: None, saved_model: Callable[[str], Path], shared_folder: P
     return export
 
 
+def calibration_pictures(input_spec: InputSpec, method: str = "minmax") -> CalibrationSet:
+    """Pictures like those that files are compared on, for precisions that measure ranges: a `CalibrationReader`."""
+    images = [picture(np.random.default_rng(seed), 180 + 8 * seed, 240) for seed in range(12)]
+    return calibration_of_arrays([*generated_pictures(), *images], input_spec, method=method)
+
+
 def _export(model: Path, format: str, precision: str, place: Path, options: ExportOptions) -> Artifact | Exception:
+    calibration = calibration_pictures if PRECISIONS[precision].needs_calibration else None
     try:
-        (artifact,) = export_model(model, [format], place, precision=precision, options=options)
+        (artifact,) = export_model(
+            model, [format], place, precision=precision, options=options, calibration=calibration
+        )
     except Exception as error:
         return error
     return artifact
