@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgedet.errors import ModelFileError
 from edgedet.files import atomic_path
 from edgedet.models import build
+from edgedet.quantization.ranges import attach_ranges, ranges_of
 from edgedet.spec import DetectorSpec
 
 KIND = "edgedet.model"
@@ -23,10 +24,15 @@ _UNREADABLE = (RuntimeError, EOFError, ValueError, LookupError, OSError, TypeErr
 
 
 def save_model(path: Path, model: nn.Module, spec: DetectorSpec) -> None:
-    """Write weights and spec to `path` in one step: a crash leaves the old file or none."""
+    """Write weights, spec and, where the network has any, activation ranges to `path` in one step: a crash leaves the
+    old file or none.
+    """
     state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
+    content: dict[str, object] = {"kind": KIND, "spec": spec.to_json(), "state_dict": state}
+    if ranges := ranges_of(model):
+        content["activation_ranges"] = ranges
     with atomic_path(path) as temporary:
-        torch.save({"kind": KIND, "spec": spec.to_json(), "state_dict": state}, temporary)
+        torch.save(content, temporary)
 
 
 def load_torch_file(path: Path) -> dict[str, object]:
@@ -65,7 +71,8 @@ def load_model(path: Path) -> tuple[nn.Module, DetectorSpec]:
     """Read a model.pt.
 
     Returns:
-        The network in eval mode, and its spec.
+        The network in eval mode, with the activation ranges that quantization-aware training left
+        (edgedet.quantization.ranges), and its spec.
 
     Raises:
         ModelFileError: missing, damaged, or not a model.pt of edgedet.
@@ -84,6 +91,10 @@ def load_model(path: Path) -> tuple[nn.Module, DetectorSpec]:
         raise ModelFileError(
             f"{path}: the weights do not fit the network of the file's own spec", "The file is damaged; train it again."
         ) from error
+    try:
+        attach_ranges(model, content.get("activation_ranges", {}))
+    except ValueError as error:
+        raise ModelFileError(f"{path}: {error}", "The file is damaged; train it again.") from error
     return model.eval(), spec
 
 

@@ -13,6 +13,7 @@ from edgedet.decode import Decoder, RawHeads
 from edgedet.model_file import weights_sha256
 from edgedet.models.batch_norm import fold_batch_norm
 from edgedet.preprocess import normalise
+from edgedet.quantization.ranges import ranges_of
 from edgedet.spec import DetectorSpec
 
 
@@ -34,7 +35,7 @@ class Deployable(nn.Module):
         self.weights_sha256 = weights_sha256(model.state_dict())
         self.network = fold_batch_norm(copy.deepcopy(model).eval())
         self.decoder = Decoder(spec)
-        self.activation_ranges: dict[str, tuple[float, float]] = {}
+        self.activation_ranges = ranges_of(model)
 
     def raw(self, pixels: Tensor) -> RawHeads:
         """Heads of an image that is not yet normalised: pixel values 0..255."""

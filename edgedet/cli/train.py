@@ -16,6 +16,10 @@ def train(
         str | None,
         typer.Option("--init", help="Starting weights: 'imagenet', a torchvision state dict, or a model.pt."),
     ] = None,
+    qat: Annotated[
+        Path | None,
+        typer.Option("--qat", metavar="INIT.pt", help="Tune this trained model.pt to int8, briefly."),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out after its last whole epoch.")
@@ -47,6 +51,10 @@ def train(
       torchrun --nnodes 2 --node-rank RANK --nproc-per-node 4 \\
         --master-addr HOST --master-port 29500 --no-python edgedet train ...
 
+    Tune a trained model for int8 files, which then use the ranges it learned:
+      edgedet train ssdlite_mobilenet_v2 --data bccd --out qat \\
+        --qat run/model.pt --set qat.minutes=5
+
     model.pt holds the last epoch's averaged weights, or the best epoch's with
     training.keep=best or training.patience; checkpoint.pt is for --resume.
     Every field that --set knows: edgedet/config/; a wrong name gets
@@ -55,7 +63,7 @@ def train(
     from edgedet.config import load_config
     from edgedet.training import train as run
 
-    model = run(load_config(config, changes or ()), data, out, init=init, device=device, resume=resume)
+    model = run(load_config(config, changes or ()), data, out, init=init, device=device, resume=resume, qat=qat)
     typer.echo(str(model))
 
 

@@ -136,7 +136,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         for name in set().union(*(names for recipe, names in RECIPE_FIELDS.items() if recipe != value)):
             values.pop(name, None)
     # The two ways to say how long a run is exclude each other; the one asked for last counts.
-    rivals = {"training.epochs": "minutes", "training.minutes": "epochs"}
+    rivals = {
+        f"{part}.{a}": b for part in ("training", "qat") for a, b in (("epochs", "minutes"), ("minutes", "epochs"))
+    }
     if path in rivals and value is not None:
         values.pop(rivals[path], None)
 

@@ -10,14 +10,17 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import Field
+import pydantic
+from pydantic import Field, PrivateAttr
 
 from edgedet.class_tree import ClassTree, tree_of
 from edgedet.config.augment import AugmentConfig
 from edgedet.config.loss import LossConfig
 from edgedet.config.part import Part
 from edgedet.config.priors import Priors
+from edgedet.config.qat import QatConfig
 from edgedet.config.training import TrainingConfig
+from edgedet.errors import ConfigError
 from edgedet.spec import CodingSpec, InputSpec, NetworkSpec, NmsSpec
 
 
@@ -39,6 +42,26 @@ class Config(Part):
     loss: LossConfig = LossConfig()
     training: TrainingConfig
     augment: AugmentConfig = AugmentConfig()
+    qat: QatConfig = QatConfig()
+    _tunes_integers: bool = PrivateAttr(default=False)
+
+    def for_qat(self) -> Config:
+        """The configuration of a quantization-aware run: `training` with what `qat` says.
+
+        Raises:
+            ConfigError: the two contradict each other.
+        """
+        values = self.training.model_dump() | self.qat.training_fields
+        try:
+            training = TrainingConfig.model_validate(values)
+        except pydantic.ValidationError as error:
+            reason = str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+            raise ConfigError(
+                f"{self.name}: training does not suit --qat: {reason}", "Change it with --set."
+            ) from error
+        config = self.model_copy(update={"training": training})
+        config._tunes_integers = True
+        return config
 
     @property
     def tree(self) -> ClassTree | None:
@@ -50,6 +73,8 @@ class Config(Part):
         value = self.model_dump(mode="json")
         for name in ("workers", "cache_mb", "eval_every", "val_split", "keep", "patience", "min_delta"):
             del value["training"][name]
+        if not self._tunes_integers:
+            del value["qat"]
         value["training"]["keep"] = self.training.keeps_best  # a run that kept the last epochs has lost its best one
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -86,9 +86,7 @@ def quantize_output(module: nn.Module, observer: str) -> ActivationQuantizer:
     if not hasattr(module, _OUTPUT):
         module.add_module(_OUTPUT, ActivationQuantizer(observer))
         module.register_forward_hook(_quantize_output)
-    found = getattr(module, _OUTPUT)
-    assert isinstance(found, ActivationQuantizer)
-    return found
+    return output_quantizer(module)
 
 
 def quantize_input(module: nn.Module, observer: str) -> ActivationQuantizer:
@@ -96,6 +94,18 @@ def quantize_input(module: nn.Module, observer: str) -> ActivationQuantizer:
     if not hasattr(module, _INPUT):
         module.add_module(_INPUT, ActivationQuantizer(observer))
         module.register_forward_pre_hook(_quantize_input)
+    return entry_quantizer(module)
+
+
+def output_quantizer(module: nn.Module) -> ActivationQuantizer:
+    """The one that `quantize_output` put behind a module."""
+    found = getattr(module, _OUTPUT)
+    assert isinstance(found, ActivationQuantizer)
+    return found
+
+
+def entry_quantizer(module: nn.Module) -> ActivationQuantizer:
+    """The one that `quantize_input` put before a module."""
     found = getattr(module, _INPUT)
     assert isinstance(found, ActivationQuantizer)
     return found

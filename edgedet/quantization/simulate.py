@@ -20,6 +20,8 @@ from edgedet.quantization.graph import IMAGE, Place, places_of
 from edgedet.quantization.layers import (
     ActivationQuantizer,
     RoundedWeights,
+    entry_quantizer,
+    output_quantizer,
     quantize_input,
     quantize_output,
     quantizers,
@@ -105,12 +107,7 @@ class Simulation:
         Keys: IMAGE for the normalised image; a layer's name for its output after its activation; that name with
         BEFORE_ACTIVATION for its convolution's output, where the activation is an operator of its own; a join's name.
         """
-        found = {IMAGE: next(s.entry for s in self._sites.values() if s.entry and not s.place.producers).range}
-        for name, site in self._sites.items():
-            if site.before:
-                found[name + BEFORE_ACTIVATION] = site.before.range
-            found[name] = site.output.range
-        return found
+        return ranges_in(self.network, self.places)
 
     def _round_tensors(self, site: _Site, on: set[str]) -> None:
         site.output.rounding = True
@@ -168,3 +165,16 @@ def _site(place: Place, modules: dict[str, nn.Module], observer: str) -> _Site:
     assert isinstance(conv, nn.Conv2d)
     before = quantize_output(conv, observer) if place.own_activation else None
     return _Site(place, output, round_weights(conv), quantize_input(conv, observer), before)
+
+
+def ranges_in(network: nn.Module, places: tuple[Place, ...]) -> dict[str, tuple[float, float]]:
+    """What `Simulation.ranges` documents, of a copy of its network too."""
+    modules = dict(network.named_modules())
+    found: dict[str, tuple[float, float]] = {}
+    for place in places:
+        if not place.producers:
+            found[IMAGE] = entry_quantizer(modules[place.name]).range
+        if place.own_activation:
+            found[place.name + BEFORE_ACTIVATION] = output_quantizer(modules[place.name]).range
+        found[place.name] = output_quantizer(modules[place.output]).range
+    return found

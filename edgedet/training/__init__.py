@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Config, data: Path, out: Path, init: str | None = None, device: str = "auto", resume: bool = False
-) -> Path:
+    config: Config, data: Path, out: Path, init: str | None = None, device: str = "auto", resume: bool = False,
+    qat: Path | None = None,
+) -> Path:  # fmt: skip
     """Train a detector.
 
     Args:
@@ -21,6 +22,7 @@ def train(
         init: None for random weights; "imagenet" for torchvision's published backbone; or a weights file.
         device: "auto", "cpu", "cuda" or "mps".
         resume: continue from out/checkpoint.pt.
+        qat: a trained model.pt, which is tuned to 8-bit integers (edgedet.training.qat); instead of `init`.
 
     Returns:
         The path of model.pt.
@@ -28,6 +30,11 @@ def train(
     Raises:
         EdgedetError: configuration, data, weights or checkpoint cannot be used.
     """
-    from edgedet.training.loop import run  # here: the training engine takes seconds to import
+    # Imported here: the training engine takes seconds to import.
+    if qat:
+        from edgedet.training.qat import run_qat
+
+        return run_qat(config, data, out, trained=qat, init=init, device=device, resume=resume)
+    from edgedet.training.loop import run
 
     return run(config, data, out, init=init, device=device, resume=resume)

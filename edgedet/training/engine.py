@@ -12,8 +12,18 @@ from lightning_fabric import Fabric
 
 from edgedet.config import TrainingConfig
 from edgedet.errors import ConfigError, EdgedetError
+from edgedet.training.fast_cpu import keep_freed_memory
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def launch(config: TrainingConfig, device: str) -> Fabric:
+    """Devices and processes, ready to compute (see `make_fabric`)."""
+    fabric = make_fabric(config, device)
+    fabric.launch()
+    if config.fast_kernels and fabric.device.type == "cpu":
+        keep_freed_memory()
+    return fabric
 
 
 def make_fabric(config: TrainingConfig, device: str) -> Fabric:

@@ -29,13 +29,12 @@ from edgedet.training.anchors import boxes_wh_px
 from edgedet.training.augment import Augment
 from edgedet.training.best import Best, best_of
 from edgedet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgedet.training.engine import arithmetic, make_fabric
-from edgedet.training.fast_cpu import keep_freed_memory
+from edgedet.training.engine import arithmetic, launch
 from edgedet.training.image_labels import MixedImages, MixedOrder
 from edgedet.training.images import TrainingImages, collate, end_quietly
 from edgedet.training.initialise import initialise
 from edgedet.training.multi_scale import SizedBatches
-from edgedet.training.record import Record, plot_record
+from edgedet.training.record import Record, plot_record, print_end, print_line
 from edgedet.training.sampler import BatchOrder
 from edgedet.training.schedule import Progress, learning_rate
 from edgedet.training.step import Batch, TrainStep
@@ -47,8 +46,7 @@ _CLOCK_STEPS = 10  # between two agreements of several processes on the time
 
 def run(config: Config, data: Path, out: Path, *, init: str | None, device: str, resume: bool) -> Path:
     """What `edgedet.training.train` documents."""
-    if not resume and (out / CHECKPOINT).exists():
-        raise ConfigError(f"{out}: already holds a run", "Give --resume to continue it, or another --out.")
+    check_out(out, resume)
     if not resume:
         _check_init(config, init)
     with arithmetic(config.training):
@@ -56,21 +54,17 @@ def run(config: Config, data: Path, out: Path, *, init: str | None, device: str,
 
 
 def _run(config: Config, data: Path, out: Path, *, init: str | None, device: str, resume: bool) -> Path:
-    fabric = make_fabric(config.training, device)
-    fabric.launch()
-    if config.training.fast_kernels and fabric.device.type == "cpu":
-        keep_freed_memory()
+    fabric = launch(config.training, device)
     checkpoint = load_checkpoint(out / CHECKPOINT, config) if resume else None
-    train_set = _labelled(read_dataset(data, config.training.train_split))
+    train_set = labelled(read_dataset(data, config.training.train_split))
     spec = (
         checkpoint.spec
         if checkpoint
         else make_spec(config, train_set.class_names, boxes_wh_px(train_set, config.input))
     )
-    if spec.class_parents:
-        train_set = with_classes(train_set, spec.class_names)
-    if spec.class_names != train_set.class_names:
-        raise ConfigError(f"{data}: its classes are not those of the run in {out}", "Resume with the same --data.")
+    train_set = fitting_classes(train_set, spec, ConfigError(
+        f"{data}: its classes are not those of the run in {out}", "Resume with the same --data."
+    ))  # fmt: skip
     torch.manual_seed(config.training.seed)
     model = build(spec)
     if init and not checkpoint:
@@ -83,6 +77,11 @@ def _run(config: Config, data: Path, out: Path, *, init: str | None, device: str
     return Run(fabric, config, model, spec, train_set, val_set, out, checkpoint, label_set).finish()
 
 
+def check_out(out: Path, resume: bool) -> None:
+    if not resume and (out / CHECKPOINT).exists():
+        raise ConfigError(f"{out}: already holds a run", "Give --resume to continue it, or another --out.")
+
+
 def _check_init(config: Config, init: str | None) -> None:
     """What is kept as it came must have come from somewhere."""
     kept = {"freeze": config.training.freeze == "backbone", "batch_norm": config.training.batch_norm == "frozen"}
@@ -93,7 +92,16 @@ def _check_init(config: Config, init: str | None) -> None:
         )
 
 
-def _labelled(dataset: Dataset) -> Dataset:
+def fitting_classes(dataset: Dataset, spec: DetectorSpec, refusal: ConfigError) -> Dataset:
+    """The data set with the classes of a spec, in their order."""
+    if spec.class_parents:
+        dataset = with_classes(dataset, spec.class_names)
+    if spec.class_names != dataset.class_names:
+        raise refusal
+    return dataset
+
+
+def labelled(dataset: Dataset) -> Dataset:
     if not any(len(sample.objects) for sample in dataset.samples):
         raise DataError(
             f"{dataset.root}: split {dataset.split!r} has no labelled object", "Choose another train_split."
@@ -167,7 +175,7 @@ class Run:
             images = steps * self.order.batch_size * self.order.accumulate * self.fabric.world_size
             self._save(self._line(parts, lr, images / seconds))
         if self.fabric.is_global_zero:
-            _print_end(self.config, self._best())
+            print_end(self.config.training, self._best())
             plot_record(self.record.lines, self.out / PLOT)
         self.fabric.barrier()
         return self.out / MODEL
@@ -185,6 +193,7 @@ class Run:
                 if share >= 1 and self.progress.step > first_step:  # an epoch that was begun has a step to record
                     break
                 lr = learning_rate(self.config.training, self.progress.step, share)
+                self._before_step(share)
                 for name, value in self.step(batches, lr).items():  # summed where they lie: a look makes a GPU wait
                     sums[name] = sums[name] + value if name in sums else value
                 self.progress.step += 1
@@ -250,11 +259,17 @@ class Run:
             self.record.lines.append(line)
             kept = not self.config.training.keeps_best or self._best().epoch in (0, self.epoch)
             if kept:
-                save_model(self.out / MODEL, self.step.average.model, self.spec)
+                self._save_model()
             self.record.write()
             save_checkpoint(self.out / CHECKPOINT, self._checkpoint())
-            _print_line(line)
+            print_line(line)
         self.fabric.barrier()
+
+    def _before_step(self, share: float) -> None:
+        """What a kind of run does as it goes on; `share` of it is done, 0..1."""
+
+    def _save_model(self) -> None:
+        save_model(self.out / MODEL, self.step.average.model, self.spec)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
@@ -285,21 +300,3 @@ def _steps(batches: Iterator[Batch], accumulate: int) -> Iterator[list[Batch]]:
     """The batches of each step."""
     while step := list(islice(batches, accumulate)):
         yield step
-
-
-def _print_end(config: Config, best: Best) -> None:
-    """Which epoch model.pt is, where that is not the last one's."""
-    training = config.training
-    if not training.keeps_best or not best.epoch:
-        return
-    early = training.patience is not None and best.waited >= training.patience
-    why = f"stopped after {best.waited} validations without a gain; " if early else ""
-    text = f"{why}model.pt is epoch {best.epoch} with {training.monitor} {best.value:.3f}"
-    console.print(text, markup=False, highlight=False)
-
-
-def _print_line(line: dict[str, object]) -> None:
-    val = line["val"]
-    ap = f"  AP {val['coco_ap']:.3f}  AP50 {val['coco_ap50']:.3f}" if isinstance(val, dict) else ""
-    text = f"epoch {line['epoch']:>3}  loss {line['loss']:.3f}  {line['images_per_s']:.1f} images/s{ap}"
-    console.print(text, markup=False, highlight=False)

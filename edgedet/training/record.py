@@ -1,13 +1,18 @@
-"""metrics.jsonl: one line an epoch; and its plot."""
+"""metrics.jsonl: one line an epoch; its plot; and what is printed of it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgedet.errors import DataError
 from edgedet.files import atomic_path, write_text
+from edgedet.progress import console
+
+if TYPE_CHECKING:
+    from edgedet.config import TrainingConfig
+    from edgedet.training.best import Best
 
 
 class Record:
@@ -67,3 +72,21 @@ def plot_record(lines: list[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def print_end(training: TrainingConfig, best: Best) -> None:
+    """Which epoch model.pt is, where that is not the last one's."""
+    if not training.keeps_best or not best.epoch:
+        return
+    early = training.patience is not None and best.waited >= training.patience
+    why = f"stopped after {best.waited} validations without a gain; " if early else ""
+    text = f"{why}model.pt is epoch {best.epoch} with {training.monitor} {best.value:.3f}"
+    console.print(text, markup=False, highlight=False)
+
+
+def print_line(line: dict[str, object]) -> None:
+    """An epoch."""
+    val = line["val"]
+    ap = f"  AP {val['coco_ap']:.3f}  AP50 {val['coco_ap50']:.3f}" if isinstance(val, dict) else ""
+    text = f"epoch {line['epoch']:>3}  loss {line['loss']:.3f}  {line['images_per_s']:.1f} images/s{ap}"
+    console.print(text, markup=False, highlight=False)
