@@ -27,6 +27,7 @@ class ActivationQuantizer(nn.Module):
         batches: how many batches were.
         observing: whether the next tensor changes the range.
         rounding: whether the next tensor is rounded.
+        is_known: whether the range follows from elsewhere (`know`) and never changes.
     """
 
     range_min_max: Tensor
@@ -35,15 +36,20 @@ class ActivationQuantizer(nn.Module):
     def __init__(self, observer: str = "moving_average") -> None:
         super().__init__()
         self.observer = observer
-        self.observing = self.rounding = False
+        self.observing = self.rounding = self.is_known = False
         self.register_buffer("range_min_max", torch.zeros(2))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.observing:
+        if self.observing and not self.is_known:
             self.range_min_max.copy_(OBSERVERS[self.observer](self.range_min_max, int(self.batches), x))
             self.batches.add_(1)
         return quantize_activation(x, self.range_min_max) if self.rounding else x
+
+    def know(self, low: float, high: float) -> None:
+        """Set the range for good."""
+        self.range_min_max.copy_(torch.tensor((low, high)))
+        self.is_known = True
 
     @property
     def range(self) -> tuple[float, float]:

@@ -104,8 +104,9 @@ class Simulation:
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Lowest and highest value of each tensor, 0 included.
 
-        Keys: IMAGE for the normalised image; a layer's name for its output after its activation; that name with
-        BEFORE_ACTIVATION for its convolution's output, where the activation is an operator of its own; a join's name.
+        Keys: IMAGE for the normalised image, of pixels 0 to 255; a layer's name for its output after its activation;
+        that name with BEFORE_ACTIVATION for its convolution's output, where the activation is an operator of its own; a
+        join's name.
         """
         return ranges_in(self.network, self.places)
 
@@ -154,7 +155,12 @@ def insert(network: nn.Module, spec: DetectorSpec, observer: str) -> Simulation:
         raise ConfigError(f"there is no observer {observer!r}", f"Choose from {', '.join(OBSERVERS)}.")
     places = places_of(network, spec)
     modules = dict(network.named_modules())
-    return Simulation(network, places, {place.name: _site(place, modules, observer) for place in places})
+    sites = {place.name: _site(place, modules, observer) for place in places}
+    image = spec.input
+    for site in sites.values():
+        if site.entry and not site.place.producers:
+            site.entry.know((0 - image.mean) / image.std, (255 - image.mean) / image.std)
+    return Simulation(network, places, sites)
 
 
 def _site(place: Place, modules: dict[str, nn.Module], observer: str) -> _Site:

@@ -106,9 +106,9 @@ def test_places_of_squeeze_and_excitation_and_residuals() -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_box_codes_and_logits_have_ranges_of_their_own(name: str) -> None:
-    _, simulated, batch = observed(name)
+    _, simulated, _ = observed(name)
     ranges = simulated.ranges()
-    assert ranges[IMAGE] == pytest.approx((float(batch.min()), float(batch.max())))
+    assert ranges[IMAGE] == (-1.0, 1.0)  # pixels 0 and 255, whatever the images hold
     heads = [layer for layer in simulated.layer_names if "_heads." in layer]
     assert len({layer.split(".")[0] for layer in heads}) == 2 or name == "yolov1"
     assert all(layer in ranges for layer in simulated.layer_names)
