@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgedet.export.coreml_names import confidence_columns
-from edgedet.export.coreml_targets import TARGETS, pads_columns
+from edgedet.export.coreml_targets import oldest_of, pads_columns, target_of
 from edgedet.export.options import ExportOptions
 from edgedet.spec import DetectorSpec
 
@@ -19,7 +19,7 @@ def notes(spec: DetectorSpec, options: ExportOptions) -> list[str]:
 
 
 def _system_notes(options: ExportOptions) -> list[str]:
-    target = TARGETS[options.coreml_target]
+    target = target_of(options)
     found = [f"Runs on {target.systems} and later."]
     if not target.is_program:
         found.append(
@@ -33,6 +33,39 @@ def _system_notes(options: ExportOptions) -> list[str]:
         )
     if options.precision == "fp16":
         found.append("The network runs in half precision; boxes and scores are decoded in float32.")
+    return found + _compression_notes(options)
+
+
+_STORED = {
+    "int8-weights": "8-bit integers with a scale for each output channel",
+    "palette8": "8-bit indices into a table of 256 values a layer",
+    "palette6": "6-bit indices into a table of 64 values a layer",
+    "palette4": "4-bit indices into a table of 16 values a layer",
+    "pruned": "those that are not zero and a bit for each that says which are; a fifth of them is left out",
+}
+
+
+def _compression_notes(options: ExportOptions) -> list[str]:
+    """How weights and activations are held, and the system that this needs."""
+    oldest = oldest_of(options.precision)
+    if oldest is None:
+        return []
+    found = [f"Precision {options.precision} needs {oldest.systems}: older systems do not load the file."]
+    if options.precision in _STORED:
+        found.append(
+            f"Weights are stored as {_STORED[options.precision]}; layers of few weights may stay as they are. The "
+            "network still computes in half precision: the file is smaller, and only where reading weights is the "
+            "bottleneck is it faster."
+        )
+    else:
+        found.append(
+            "Weights and the inputs of layers are 8-bit integers; box codes, logits and all that decodes them are "
+            "floats. Apple names A17 Pro and M4 as the first chips whose neural engine computes in such integers; "
+            "others, and the CPU and GPU, compute in half precision from the rounded values."
+        )
+        found.append("The ranges of activations were measured in a reference runtime, not by Core ML.")
+    if options.float_layers:
+        found.append(f"{len(options.float_layers)} layers were kept in half precision; export.json names them.")
     return found
 
 

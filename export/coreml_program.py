@@ -22,6 +22,15 @@ class Detector:
     weight_file: Path | None
     owner: Any  # coremltools deletes the weight file when its own object goes
 
+    @staticmethod
+    def of(converted: Any) -> Detector:
+        """What coremltools converted."""
+        model = converted.get_spec()
+        model.description.metadata.Clear()  # it holds the date of conversion: equal models shall give equal bytes
+        if model.WhichOneof("Type") == "mlProgram":
+            return Detector(model, Path(converted.weights_dir) / "weight.bin", converted)
+        return Detector(model, None, converted)
+
 
 class BeforeDecoding:
     """Selects the operators that may run in half precision: the network up to the raw heads, not what follows.
@@ -57,7 +66,7 @@ def convert_detector(stage: Stage, precision: str, target: Target) -> Detector:
 
     Args:
         stage: image to what the file gives.
-        precision: "fp16" for half precision up to the raw heads, or "fp32"; a neural network declares no precision.
+        precision: "fp32", or any other for half precision up to the raw heads; a neural network declares no precision.
         target: the oldest system that shall run it.
     """
     size = stage.deployable.spec.input
@@ -66,7 +75,7 @@ def convert_detector(stage: Stage, precision: str, target: Target) -> Detector:
     settings = {}
     if target.is_program:
         half = ct.transform.FP16ComputePrecision(BeforeDecoding())
-        settings["compute_precision"] = half if precision == "fp16" else ct.precision.FLOAT32
+        settings["compute_precision"] = ct.precision.FLOAT32 if precision == "fp32" else half
     with only_errors(), torch.no_grad():
         traced = trace(stage.eval(), image, check_trace=False)
         outputs = stage(image)
@@ -79,12 +88,10 @@ def convert_detector(stage: Stage, precision: str, target: Target) -> Detector:
             skip_model_load=True,
             **settings,
         )
-    model = converted.get_spec()
-    model.description.metadata.Clear()  # it holds the date of conversion: equal models shall give equal bytes
-    if target.is_program:
-        return Detector(model, Path(converted.weights_dir) / "weight.bin", converted)
-    _declare_shapes(model, [tuple(tensor.shape) for tensor in outputs])
-    return Detector(model, None, converted)
+    detector = Detector.of(converted)
+    if not target.is_program:
+        _declare_shapes(detector.model, [tuple(tensor.shape) for tensor in outputs])
+    return detector
 
 
 def _declare_shapes(model: Any, shapes: list[tuple[int, ...]]) -> None:

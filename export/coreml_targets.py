@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgedet.export.options import ExportOptions
+from edgedet.export.options import ExportOptions, choices
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,38 @@ TARGETS: dict[str, Target] = {
 }
 
 
+_INTEGER_WEIGHTS, _INTEGERS = "iOS16", "iOS17"
+# The first system with the operators of a precision; floats need none of them.
+_OLDEST = dict.fromkeys(("int8-weights", "palette8", "palette6", "palette4", "pruned"), _INTEGER_WEIGHTS) | {
+    "int8": _INTEGERS
+}
+
+
+def oldest_of(precision: str) -> Target | None:
+    """The oldest system that can run a precision; None where all can."""
+    name = _OLDEST.get(precision)
+    return TARGETS[name] if name else None
+
+
+def target_of(options: ExportOptions) -> Target:
+    """The system that the file is made for: what was asked for, or, where nothing was, what the precision needs."""
+    asked, oldest = TARGETS[options.coreml_target], oldest_of(options.precision)
+    if oldest and asked.name == choices("coreml_target")[0] and asked.version < oldest.version:
+        return oldest
+    return asked
+
+
+def target_problem(options: ExportOptions) -> str | None:
+    """A system that was asked for and cannot run the precision, in the user's words."""
+    target, oldest = target_of(options), oldest_of(options.precision)
+    if oldest is None or target.version >= oldest.version:
+        return None
+    return (
+        f"precision {options.precision} needs operators that {target.name} does not have: choose --coreml-target "
+        f"{oldest.name} or later, or leave it out; or choose --precision fp16"
+    )
+
+
 def pads_columns(options: ExportOptions) -> bool:
     """Whether confidences get unused columns: the hazard is known for ML programs that feed a suppression model."""
-    return options.class_padding and options.coreml_nms == "pipeline" and TARGETS[options.coreml_target].is_program
+    return options.class_padding and options.coreml_nms == "pipeline" and target_of(options).is_program

@@ -208,6 +208,6 @@ def _immediate(tensor: Any, dtype: str) -> Any:
 def _as_constant(array: Any, dtype: str) -> Constant:
     """Floats: a float32 tensor (a float where it is a scalar). The rest: Python values, nested lists for arrays."""
     if dtype in _NUMPY_FLOATS and array.ndim:
-        tensor: Tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+        tensor: Tensor = torch.from_numpy(array.astype(np.float32))
         return tensor
     return array.tolist()

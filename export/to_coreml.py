@@ -12,6 +12,7 @@ from pathlib import Path
 from edgedet.errors import ExportError
 from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.card import FileCard
+from edgedet.export.coreml_compress import compress
 from edgedet.export.coreml_contract import file_problems
 from edgedet.export.coreml_names import confidence_columns, reserved_class_names
 from edgedet.export.coreml_notes import notes
@@ -21,7 +22,7 @@ from edgedet.export.coreml_program import convert_detector
 from edgedet.export.coreml_rules import COLUMNS_RULE
 from edgedet.export.coreml_runner import open_package
 from edgedet.export.coreml_stages import BestClassStage, PlainStage, Stage, SuppressedStage
-from edgedet.export.coreml_targets import TARGETS, pads_columns
+from edgedet.export.coreml_targets import pads_columns, target_of, target_problem
 from edgedet.export.deployable import Deployable
 from edgedet.export.options import ExportOptions
 from edgedet.runner import Runner
@@ -46,13 +47,15 @@ def problems(spec: DetectorSpec, options: ExportOptions) -> list[str]:
         )
     if options.dynamic_batch:
         found.append("a dynamic batch was asked for, but a Core ML image input takes one image; leave it out")
-    target = TARGETS[options.coreml_target]
+    target = target_of(options)
     if options.precision == "fp16" and not target.is_program:
         found.append(
             f"precision fp16 was asked for, but a file for {target.name} is a neural network, which cannot say which "
             "layers compute in half precision: a device may decode in it too, and equal scores then change labels; "
             "choose --precision fp32, or --coreml-target iOS15 or later"
         )
+    if too_old := target_problem(options):
+        found.append(too_old)
     if pads_columns(options) and (taken := reserved_class_names(spec.class_names)):
         found.append(f"class name {taken[0]!r} is one that padding uses; rename the class or switch class padding off")
     return found
@@ -70,9 +73,10 @@ def export(
     Raises:
         ExportError: the package that came out breaks a rule of the format, which is a fault of the exporter.
     """
-    target = TARGETS[options.coreml_target]
+    target = target_of(options)
     columns = confidence_columns(card.spec.num_classes, pads_columns(options))
-    detector = convert_detector(_STAGES[options.coreml_nms](deployable, columns), options.precision, target)
+    converted = convert_detector(_STAGES[options.coreml_nms](deployable, columns), options.precision, target)
+    detector = compress(converted, deployable, options, calibration, path)
     if options.coreml_nms == "pipeline":
         model = build_pipeline(detector.model, card)
     else:
