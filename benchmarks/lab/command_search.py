@@ -62,11 +62,11 @@ def search_command(
     from edgedet.files import write_json
     from edgedet.progress import console
 
-    wanted = check(format, objective, max_ap_loss, minutes)
     if search_split == split:
         raise ConfigError(
             f"--search-split and --split are both {split}", "Report on images that the search did not see."
         )
+    wanted = check(format, objective, max_ap_loss, minutes)
     budget = Budget(60 * minutes)
     searched, test = subset(read_dataset(data, search_split), search_images), read_dataset(data, split)
     photographs = Photographs(calibration or data, calibration_split, calibration_images, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,17 +64,19 @@ run_sweep(store, [Cell("onnx", "fp32"), Cell("onnx", "fp16")], Request(), rounds
 """
 
 
-def test_a_killed_sweep_goes_on_where_it_was(model_pt: Path, dataset: Dataset, tmp_path: Path, no_clock: None) -> None:
-    pytest.importorskip("onnxruntime")
-    command = [sys.executable, "-c", _KILLED, *map(str, (tmp_path, model_pt, dataset.root))]
+def test_a_killed_sweep_goes_on_where_it_was(model_pt: Path, dataset: Dataset, folder: Path, no_clock: None) -> None:
+    """Of the two files one is there when the sweep begins."""
+    (half,) = folder.rglob("model.fp16.onnx")
+    shutil.rmtree(half.parent)
+    command = [sys.executable, "-c", _KILLED, *map(str, (folder, model_pt, dataset.root))]
     died = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert died.returncode == -signal.SIGKILL, died.stderr
-    files = sorted(path.name for path in (tmp_path / "files").rglob("*.onnx"))
+    files = sorted(path.name for path in (folder / "files").rglob("*.onnx"))
     assert files == ["model.fp16.onnx", "model.onnx"]
-    assert len(list((tmp_path / "accuracy").iterdir())) == 2  # of model.pt and the first file
+    assert len(list((folder / "accuracy").iterdir())) == 2  # of model.pt and the first file
 
     lines: list[str] = []
-    store = Store(tmp_path, model_pt, dataset, None)
+    store = Store(folder, model_pt, dataset, None)
     sweep = run_sweep(store, CELLS, QUICK, rounds=2, tell=lines.append)
     assert [kind for kind, _ in store.made] == ["accuracy"] + 4 * ["latency"]
     assert [row.reason for row in sweep.rows] == ["", ""]
@@ -81,10 +84,10 @@ def test_a_killed_sweep_goes_on_where_it_was(model_pt: Path, dataset: Dataset, t
     assert "left)" in lines[-1]
     assert sweep.speed_up(sweep.rows[1]) == 2.0
 
-    again = Store(tmp_path, model_pt, dataset, None)
-    assert sweep_json(run_sweep(again, CELLS, QUICK, rounds=2), tmp_path) == sweep_json(sweep, tmp_path)
+    again = Store(folder, model_pt, dataset, None)
+    assert sweep_json(run_sweep(again, CELLS, QUICK, rounds=2), folder) == sweep_json(sweep, folder)
     assert again.made == []
-    _report_takes_it(tmp_path, sweep.rows[0])
+    _report_takes_it(folder, sweep.rows[0])
 
 
 def _report_takes_it(out: Path, row: Row) -> None:
@@ -98,13 +101,12 @@ def _report_takes_it(out: Path, row: Row) -> None:
     assert len(others) == 2 + 2  # those of the other file and of model.pt
 
 
-def test_what_changes_the_file_changes_its_key(model_pt: Path, dataset: Dataset, tmp_path: Path) -> None:
+def test_what_changes_the_file_changes_its_key(model_pt: Path, dataset: Dataset, folder: Path) -> None:
     """Another file in the place of the right one is made again; other photographs give another key."""
-    pytest.importorskip("onnxruntime")
-    store = Store(tmp_path, model_pt, dataset, None)
+    store = Store(folder, model_pt, dataset, None)
     artifact = store.artifact("onnx", CELLS[0].options)
     artifact.path.write_bytes(b"damaged")
-    second = Store(tmp_path, model_pt, dataset, None)
+    second = Store(folder, model_pt, dataset, None)
     assert second.artifact("onnx", CELLS[0].options).file_sha256 == artifact.file_sha256
     assert [kind for kind, _ in second.made] == ["file"]
     fewer = replace(dataset, samples=dataset.samples[:-1])
@@ -113,9 +115,8 @@ def test_what_changes_the_file_changes_its_key(model_pt: Path, dataset: Dataset,
 
 
 def test_a_cell_that_fails_says_why_and_the_others_go_on(
-    model_pt: Path, dataset: Dataset, tmp_path: Path, no_clock: None, monkeypatch: pytest.MonkeyPatch
+    model_pt: Path, dataset: Dataset, folder: Path, no_clock: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("onnxruntime")
     made = Store.artifact
 
     def artifact(self: Store, format: str, options: object) -> Artifact:
@@ -124,12 +125,12 @@ def test_a_cell_that_fails_says_why_and_the_others_go_on(
         return made(self, format, options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Store, "artifact", artifact)
-    store = Store(tmp_path, model_pt, dataset, Photographs(dataset.root, count=1))
+    store = Store(folder, model_pt, dataset, Photographs(dataset.root, count=1))
     cells = [Cell("tflite", "fp32"), Cell("onnx", "fp32")]
     sweep = run_sweep(store, cells, QUICK, rounds=1)
     assert sweep.rows[0].reason == "RuntimeError: the converter fell over"
     assert sweep.rows[1].ap is not None
-    value = json.loads((write_sweep(sweep, tmp_path)[0]).read_text())
+    value = json.loads((write_sweep(sweep, folder)[0]).read_text())
     assert [cell["reason"] for cell in value["cells"]] == ["RuntimeError: the converter fell over", None]
     assert value["cells"][0]["coco_ap"] is None
     assert value["cells"][1]["on_size_front"] is True
