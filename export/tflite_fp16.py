@@ -28,7 +28,6 @@ def store_weights_as_float16(graph: Graph) -> None:
         graph.main.tensors[tensor].buffer = 0
         graph.add_operator("DEQUANTIZE", (half,), (tensor,), schema.DequantizeOptionsT())
     graph.main.operators += network
-    _empty_unused_buffers(graph)
 
 
 def _weights(graph: Graph) -> list[int]:
@@ -50,11 +49,3 @@ def _add_half(graph: Graph, tensor: int) -> int:
     if not np.isfinite(half).all():
         raise ExportError(f"the weights of {name} do not fit float16", "Export with --precision fp32.")
     return graph.add_constant(f"{name}_float16", half, "float16")
-
-
-def _empty_unused_buffers(graph: Graph) -> None:
-    """Buffers are numbered, so one that nothing reads any more is emptied rather than removed."""
-    used = {tensor.buffer for tensor in graph.main.tensors} | {entry.buffer for entry in graph.model.metadata or ()}
-    for index, buffer in enumerate(graph.model.buffers):
-        if index not in used:
-            buffer.data = None

@@ -90,6 +90,10 @@ class Graph:
     def rename(self, tensor: int, name: str) -> None:
         self.main.tensors[tensor].name = name.encode()
 
+    def name(self, tensor: int) -> str:
+        name: str = self.main.tensors[tensor].name.decode()
+        return name
+
     def shape(self, tensor: int) -> tuple[int, ...]:
         shape = self.main.tensors[tensor].shape
         return tuple(int(side) for side in shape) if shape is not None else ()
@@ -136,6 +140,14 @@ class Graph:
         """Operators with one of these names ("CONV_2D", ...; a custom one by its own name), all when none is given."""
         return [op for op in self.main.operators if not codes or self.operator_name(op) in codes]
 
+    def producer(self, tensor: int) -> Any:
+        """The operator that writes a tensor, None for a constant and an input."""
+        return next((op for op in self.main.operators if tensor in op.outputs), None)
+
+    def consumers(self, tensor: int) -> list[Any]:
+        """The operators that read a tensor, in running order."""
+        return [op for op in self.main.operators if tensor in op.inputs]
+
     def operator_name(self, operator: Any) -> str:
         code = self.model.operatorCodes[operator.opcodeIndex]
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -157,14 +169,19 @@ class Graph:
         self.main.operators.append(operator)
         return operator
 
+    def set_version(self, operator: Any, version: int) -> None:
+        """Say which version of a builtin operator is meant: integers came later than floats."""
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        operator.opcodeIndex = self._operator_code(max(code.builtinCode, code.deprecatedBuiltinCode), "", version)
+
     def _operator(self, builtin: int, custom: str, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
         operator = schema.OperatorT()
         operator.opcodeIndex = self._operator_code(builtin, custom)
         operator.inputs, operator.outputs = np.asarray(inputs, np.int32), np.asarray(outputs, np.int32)
         return operator
 
-    def _operator_code(self, builtin: int, custom: str) -> int:
-        version = _VERSIONS.get(_BUILTIN_NAMES[builtin], 1)
+    def _operator_code(self, builtin: int, custom: str, version: int | None = None) -> int:
+        version = version or _VERSIONS.get(_BUILTIN_NAMES[builtin], 1)
         for index, known in enumerate(self.model.operatorCodes):
             if (known.builtinCode, known.customCode or b"", known.version) == (builtin, custom.encode(), version):
                 return index

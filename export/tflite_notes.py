@@ -5,14 +5,15 @@ from __future__ import annotations
 from edgedet.export.options import ExportOptions
 from edgedet.export.tflite_encodings import IOU_MAX
 from edgedet.export.tflite_postprocess import MAX_THREADS
+from edgedet.export.tflite_quantize import PRECISIONS
 from edgedet.spec import DetectorSpec, InputSpec
 
 
 def problems(spec: DetectorSpec, options: ExportOptions) -> list[str]:
     """What a .tflite cannot express; empty when the export can start."""
     found = []
-    if options.precision not in ("fp32", "fp16"):
-        found.append(f"--precision {options.precision}: TFLite files are written as fp32 or fp16")
+    if options.precision not in PRECISIONS:
+        found.append(f"--precision {options.precision}: TFLite files are written as {', '.join(PRECISIONS)}")
     mediapipe = options.tflite_layout == "mediapipe-gpu"
     if options.dynamic_batch:
         taker = "MediaPipe" if mediapipe else "TFLite_Detection_PostProcess"

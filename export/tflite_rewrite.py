@@ -25,18 +25,20 @@ Rule = Callable[[Graph, Any], bool]
 def rewrite(graph: Graph, rules: Mapping[str, Rule]) -> None:
     """Go through the operators once, each replaced by what its name's rule says; then drop those without a reader."""
     operators = graph.main.operators
-    graph.main.operators = []
-    for operator in operators:
+    kept: list[Any] = []
+    for operator in list(operators):
+        old = len(operators)
         rule = rules.get(graph.operator_name(operator))
-        if rule is None or not rule(graph, operator):
-            graph.main.operators.append(operator)
+        kept += operators[old:] if rule is not None and rule(graph, operator) else [operator]
+        del operators[old:]
+    graph.main.operators = kept
     graph.prune()
 
 
-def rewrite_exactly(graph: Graph) -> None:
-    """All rules that change no number."""
+def rewrite_exactly(graph: Graph) -> dict[int, int]:
+    """All rules that change no number; gives what `pool_before_leaky` gives."""
     rewrite(graph, EXACT)
-    pool_before_leaky(graph)
+    return pool_before_leaky(graph)
 
 
 def _double_nearest(graph: Graph, operator: Any) -> bool:
@@ -76,7 +78,7 @@ def _few_at_a_time(graph: Graph, operator: Any) -> bool:
 
 def _pool_same(graph: Graph, operator: Any) -> bool:
     """MAX_POOL_2D of a map whose last row and column were repeated: "same" padding leaves outside cells out."""
-    options, target = operator.builtinOptions, int(operator.outputs[0])
+    options = operator.builtinOptions
     size, stride = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
     if options.padding != schema.Padding.VALID:
         return False
@@ -94,7 +96,6 @@ def _pool_same(graph: Graph, operator: Any) -> bool:
     options.padding = schema.Padding.SAME
     operator.inputs = np.asarray([source], np.int32)
     graph.main.operators.append(operator)
-    del target
     return True
 
 
@@ -139,9 +140,9 @@ def _cut_by_limits(graph: Graph, operator: Any) -> bool:
     """RELU_0_TO_1 as MAXIMUM and MINIMUM."""
     source, target = int(operator.inputs[0]), int(operator.outputs[0])
     above = graph.add_tensor(f"{graph.name(target)}_above", graph.shape(source))
-    for name, inputs, output in (("MAXIMUM", (source, 0.0), above), ("MINIMUM", (above, 1.0), target)):
-        limit = graph.add_constant(f"{graph.name(target)}_{name.lower()}", inputs[1], "float32")
-        graph.add_operator(name, (int(inputs[0]), limit), (output,), schema.MaximumMinimumOptionsT())
+    for name, value, limit, output in (("MAXIMUM", source, 0.0, above), ("MINIMUM", above, 1.0, target)):
+        constant = graph.add_constant(f"{graph.name(target)}_{name.lower()}", limit, "float32")
+        graph.add_operator(name, (value, constant), (output,), schema.MaximumMinimumOptionsT())
     return True
 
 

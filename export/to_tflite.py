@@ -21,6 +21,7 @@ from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.card import KEY, FileCard
 from edgedet.export.deployable import Deployable
 from edgedet.export.options import ExportOptions
+from edgedet.export.tflite_compact import compact
 from edgedet.export.tflite_encodings import (
     ENCODING_OUTPUTS,
     add_encodings,
@@ -28,13 +29,13 @@ from edgedet.export.tflite_encodings import (
     mediapipe_nms,
     not_for_gpu,
 )
-from edgedet.export.tflite_fp16 import store_weights_as_float16
 from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_input import take_uint8
 from edgedet.export.tflite_metadata import METADATA, append_files, detector_metadata, encodings_metadata
 from edgedet.export.tflite_metadata_schema import Fields, write_metadata
 from edgedet.export.tflite_notes import notes, problems
 from edgedet.export.tflite_postprocess import SIGNATURE_OUTPUTS, add_postprocess
+from edgedet.export.tflite_quantize import Job, to_precision
 from edgedet.export.tflite_runner import BOX_CODES, DELTAS, LOGITS, SCORES, TfliteRunner, open_runner
 from edgedet.spec import DetectorSpec
 
@@ -62,14 +63,14 @@ def export(
     """
     graph = Graph.parse(_lower(deployable))
     _name_tensors(graph)
-    if options.precision == "fp16":
-        store_weights_as_float16(graph)
+    to_precision(Job(graph, deployable, options, calibration))
     image, uint8 = graph.tensor(_INPUT), options.tflite_input == "uint8"
     if uint8:
         image = take_uint8(graph, image, card.spec.input)
     add_end = _add_encodings if _is_mediapipe(options) else _add_postprocess
     outputs, metadata = add_end(graph, deployable, card.spec, uint8)
     graph.set_signature({_INPUT: image}, outputs)
+    compact(graph)
     graph.add_metadata(METADATA, write_metadata(metadata))
     graph.add_metadata(KEY, card.to_json().encode())
     path.write_bytes(append_files(graph.to_bytes(), card.spec.class_names))

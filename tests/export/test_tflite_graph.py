@@ -8,6 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from edgedet.errors import ExportError
+from edgedet.export.tflite_compact import compact
 from edgedet.export.tflite_fp16 import store_weights_as_float16
 from edgedet.export.tflite_graph import Graph
 
@@ -97,6 +98,8 @@ def test_float16_weights_are_rounded_and_nothing_else() -> None:
     assert graph.constant(graph.tensor("filters")) is None
     assert graph.constant(graph.tensor("limit")) == np.float32(2.55)
     half = np.array([0.1, 0.2, 0.3, 0.4], np.float16).astype(np.float32)
+    assert run(graph) == pytest.approx([half[0] + half[1] + 1, 2.55], abs=1e-6)
+    compact(graph)
     assert run(graph) == pytest.approx([half[0] + half[1] + 1, 2.55], abs=1e-6)
     kept = [buffer for buffer in graph.model.buffers if buffer.data is not None]
     assert sorted(len(buffer.data) for buffer in kept) == [4, 4, 8]  # two biases and four weights of 2 bytes, one float
