@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,6 +102,7 @@ def find_mixed(
     float_file = store.artifact(format, ExportOptions(precision=FLOAT))
     float_ap = store.accuracy(float_file.path, float_file.file_sha256).metrics["coco_ap"]
 
+    @cache
     def real_ap(layers: tuple[str, ...]) -> float:
         tell(f"real file with {len(layers)} float layers ({max(0.0, budget.left):.0f} s left)")
         made = store.artifact(format, _options(layers, method))

@@ -2,8 +2,9 @@
 
 Layers are ordered by the noise that they make at the heads in int8, once as it is and once for what their float version
 costs. Of each order the shortest beginning is taken that keeps the accuracy in simulation; of the two sets the cheaper
-one is thinned out, verified on the real file, and grown where the real file needs more. Nothing is drawn by lot: the
-same model, photographs and seed give the same layers, unless the time budget ends the search before it is through.
+one is thinned out, verified on the real file, grown where that needs more, and shortened where it needs less. Nothing
+is drawn by lot: the same model, photographs and seed give the same layers, unless the time budget ends the search before
+it is through.
 """
 
 from __future__ import annotations
@@ -164,16 +165,18 @@ def _run(judge: _Judge, simulated_target: float, real_target: float) -> None:
         [c.name for c in sorted(layers, key=lambda c: -c.noise)],
         [c.name for c in sorted(layers, key=lambda c: -c.noise / max(c.cost, 1e-12))],
     ]
-    found = [_shortest(judge, order, simulated_target) for order in orders]
+    found = [_shortest(judge, order, simulated_target, real=False) for order in orders]
     cost = {name: judge.candidates[name].cost for name in judge.candidates}
     order, chosen = min(zip(orders, found, strict=True), key=lambda pair: sum(cost[name] for name in pair[1]))
     chosen = _thinned(judge, chosen, simulated_target, real=False, most=_MOST_THINNING)
     chosen = _grown(judge, chosen, order, real_target)
+    # An exporter may know tricks that simulation does not, and then needs fewer of them.
+    chosen = _shortest(judge, [name for name in order if name in set(chosen)], real_target, real=True)
     _thinned(judge, chosen, real_target, real=True, most=_MOST_REAL_THINNING)
 
 
-def _shortest(judge: _Judge, order: Sequence[str], target: float) -> list[str]:
-    """The shortest beginning of an order that reaches the target in simulation, by bisection; all where none does.
+def _shortest(judge: _Judge, order: Sequence[str], target: float, real: bool) -> list[str]:
+    """The shortest beginning of an order that reaches the target, by bisection; all of it where none does.
 
     More float layers do not always help, so what bisection finds need not be the very shortest: it does reach the
     target.
@@ -181,7 +184,7 @@ def _shortest(judge: _Judge, order: Sequence[str], target: float) -> list[str]:
     low, high = 0, len(order)
     while low < high:
         middle = (low + high) // 2
-        if judge(order[:middle], real=False).ap >= target:
+        if judge(order[:middle], real).ap >= target:
             high = middle
         else:
             low = middle + 1

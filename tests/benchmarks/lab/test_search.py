@@ -107,3 +107,15 @@ def test_no_time_at_all() -> None:
 def test_what_cannot_be_searched(asked: tuple[str, str, float, float], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         check(*asked)
+
+
+def test_a_real_file_that_is_better_than_simulated_keeps_fewer_layers() -> None:
+    """The exporter mends a: only b and what simulation wants is needed, and of that only b."""
+
+    def real(layers: tuple[str, ...]) -> float:
+        return ap_of(("a", *layers))
+
+    outcome = found(max_loss=0.005, real=real)
+    assert outcome.met
+    assert outcome.best is not None
+    assert outcome.best.float_layers == ("b",)
