@@ -3,7 +3,7 @@
 Layers are ordered by the noise that they make at the heads in int8, once as it is and once for what their float version
 costs. Of each order the shortest beginning is taken that keeps the accuracy in simulation; of the two sets the cheaper
 one is thinned out, verified on the real file, grown where that needs more, and shortened where it needs less. Nothing
-is drawn by lot: the same model, photographs and seed give the same layers, unless the time budget ends the search first.
+is drawn by lot: the same model, photographs and seed give the same layers, unless the time budget ends the search.
 """
 
 from __future__ import annotations
