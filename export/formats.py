@@ -3,7 +3,15 @@
 from edgedet.formats import Format
 
 FORMATS = (
-    Format("onnx", ".onnx", "edgedet.export.to_onnx", precisions=("fp32", "fp16"), extra="onnx"),
-    Format("tflite", ".tflite", "edgedet.export.to_tflite", precisions=("fp32", "fp16"), extra="tflite"),
+    Format(
+        "onnx", ".onnx", "edgedet.export.to_onnx", precisions=("fp32", "fp16", "int8", "int8-weights"), extra="onnx"
+    ),
+    Format(
+        "tflite",
+        ".tflite",
+        "edgedet.export.to_tflite",
+        precisions=("fp32", "fp16", "int8", "int8-weights", "int8-dynamic", "int16x8"),
+        extra="tflite",
+    ),
     Format("coreml", ".mlpackage", "edgedet.export.to_coreml", precisions=("fp16", "fp32"), extra="coreml"),
 )

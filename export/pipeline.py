@@ -33,6 +33,7 @@ from edgedet.spec import DetectorSpec, NmsSpec
 from edgedet.torch_runner import TorchRunner
 
 _LOG = logging.getLogger(__name__)
+_COMPARED = 8  # calibration images that a file is compared on where no others are given
 
 
 def export_model(
@@ -55,7 +56,8 @@ def export_model(
         precision: of all files; None takes each format's default.
         nms_changes: fields of NmsSpec to replace, such as score_min.
         options: for all formats; its precision is not read.
-        images: (H, W, 3) uint8 RGB for the comparison; None uses generated pictures.
+        images: (H, W, 3) uint8 RGB for the comparison; None uses generated pictures, or for files with measured ranges
+            some of the images they were measured on: no others are known to be of that kind.
         calibration: gives the images on which ranges are measured, for precisions that need it; called once, after
             everything was found to be possible. See edgedet.export.calibrate.
 
@@ -73,7 +75,7 @@ def export_model(
     jobs = _plan(spec, formats, precision, options or ExportOptions(), nms_changes or {}, calibration is not None)
     jobs = [(row, _with_layers(network, spec, chosen)) for row, chosen in jobs]
     measured = _read(calibration, spec, options or ExportOptions()) if calibration else None
-    pictures = list(generated_pictures() if images is None else images)
+    pictures = _pictures(measured) if images is None else list(images)
     artifacts = []
     with progress_bar() as bar:
         task = bar.add_task("export", total=len(jobs))
@@ -88,6 +90,10 @@ def artifact_name(model: Path, row: Format, options: ExportOptions) -> str:
     """`model.onnx`; what differs from the format's defaults comes before the ending: `model.fp16.uint8.tflite`."""
     precision = () if options.precision == row.precisions[0] else (options.precision,)
     return ".".join((model.stem, *precision, *options.precision_parts(), *options.variant(row.name))) + row.suffix
+
+
+def _pictures(calibration: CalibrationSet | None) -> list[UInt8Image]:
+    return list(calibration.network_pixels[:_COMPARED]) if calibration else generated_pictures()
 
 
 def _read(calibration: CalibrationReader, spec: DetectorSpec, options: ExportOptions) -> CalibrationSet:

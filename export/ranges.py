@@ -2,8 +2,8 @@
 
 - minmax: the least and the greatest value ever seen.
 - percentile: what all but 0.01 % of the values lie in; the rest is clipped.
-- entropy: the range whose 256 steps lose the least information (Kullback-Leibler divergence between the values and
-  their rounded selves), as S. Migacz, "8-bit inference with TensorRT", GTC 2017; here for ranges that are not symmetric.
+- entropy: the range whose 256 steps lose the least information (Kullback-Leibler divergence between the values
+  and their rounded selves), as S. Migacz, "8-bit inference with TensorRT", GTC 2017; here each end has its own.
 """
 
 from __future__ import annotations

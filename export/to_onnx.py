@@ -28,6 +28,7 @@ from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.card import KEY, FileCard
 from edgedet.export.deployable import Deployable
 from edgedet.export.onnx_input import take_images
+from edgedet.export.onnx_int8 import make_integer, store_weights_as_int8
 from edgedet.export.onnx_nms import suppression_graph
 from edgedet.export.options import ExportOptions
 from edgedet.spec import DetectorSpec
@@ -52,6 +53,11 @@ def problems(spec: DetectorSpec, options: ExportOptions) -> list[str]:
 def notes(spec: DetectorSpec, options: ExportOptions) -> list[str]:
     """What an app must know or do."""
     found = [f"opset {OPSET}, IR version {IR_VERSION}: ONNX Runtime 1.17 or newer"]
+    if options.precision == "int8":
+        found.append(
+            "8-bit layers may saturate on x86 processors without VNNI; there, set the session's configuration entry "
+            "session.x64quantprecision to 1"
+        )
     if _takes_images(options):
         return [
             *found,
@@ -81,6 +87,8 @@ def export(
 ) -> None:
     """Write the file. Equal inputs give equal bytes."""
     model = _trace(deployable, options)
+    if options.precision in _INTEGER:
+        _INTEGER[options.precision](model, deployable, options, calibration)
     _join(model.graph, suppression_graph(deployable.spec))
     _name_batch(model.graph, "batch" if options.dynamic_batch else 1)
     if _takes_images(options):
@@ -91,6 +99,22 @@ def export(
     onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def _integer(
+    model: onnx.ModelProto, deployable: Deployable, options: ExportOptions, calibration: CalibrationSet | None
+) -> None:
+    assert calibration is not None  # the pipeline asks for it
+    make_integer(model, deployable, options.float_layers, calibration, INPUT, TAPS[:2])
+
+
+def _integer_weights(
+    model: onnx.ModelProto, deployable: Deployable, options: ExportOptions, calibration: CalibrationSet | None
+) -> None:
+    store_weights_as_int8(model, deployable, options.float_layers, TAPS[:2])
+
+
+_INTEGER = {"int8": _integer, "int8-weights": _integer_weights}
 
 
 def open_runner(path: Path, threads: int | None = None) -> OnnxRunner:

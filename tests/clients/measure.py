@@ -1,4 +1,7 @@
-"""Run clients on files and compare what they find with the .pt runner: for the tests and docs/compatibility.md."""
+"""Run clients on files and compare what they find with the .pt runner, or with edgedet's run of an integer file.
+
+For the tests and docs/compatibility.md.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from edgedet.spec import DetectorSpec, InputSpec
 from tests.clients.agreement import Agreement, Named, Pair, agree
 from tests.clients.clients import Client
 from tests.clients.environments import python_of
-from tests.clients.kinds import Cell
+from tests.clients.kinds import INTEGER, Cell
 from tests.clients.pictures import Pictures, write_pictures
 from tests.exported_files import Exported
 
@@ -154,10 +157,13 @@ class Laboratory:
         )
 
     def _pairs(self, file: Exported, found: list[Named], pictures: Pictures) -> list[Pair]:
-        spec = file.runner().spec  # its suppression is the file's: MediaPipe's own in the layout for its GPU
-        if (file.model, spec) not in self._references:
-            self._references[file.model, spec] = _run_here(file.reference().with_nms(spec.nms), pictures)
-        known = self._references[file.model, spec]
+        runner = file.runner()
+        spec = runner.spec  # its suppression is the file's: MediaPipe's own in the layout for its GPU
+        integer = runner.precision in INTEGER
+        key = (file.artifact.path if integer else file.model, spec)
+        if key not in self._references:
+            self._references[key] = _run_here(runner if integer else file.reference().with_nms(spec.nms), pictures)
+        known = self._references[key]
         size = spec.input
         return [
             Pair(one, other, (image.shape[1] / size.width, image.shape[0] / size.height))

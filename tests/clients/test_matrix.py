@@ -15,7 +15,7 @@ from edgedet.formats import export_formats
 from tests.clients.agreement import LIMITS
 from tests.clients.clients import CLIENTS
 from tests.clients.environments import REQUIRE, required
-from tests.clients.kinds import KINDS, Cell, cells
+from tests.clients.kinds import KINDS, Cell, cells, models_of
 from tests.clients.measure import Laboratory, Result, Results
 from tests.clients.pictures import shared_photographs
 from tests.exported_files import Export
@@ -75,11 +75,12 @@ def test_every_network_precision_and_client_of_each_format_is_in_the_matrix() ->
         for row in export_formats()
         for client in CLIENTS.values()
         if client.format == row.name
-        for model in SPECS
         for precision in row.precisions
+        for model in models_of(precision)
     }
 
     assert plain == wanted
+    assert {model for _, _, model, _ in wanted} == set(SPECS)
     assert {client.format for client in CLIENTS.values()} == {row.name for row in export_formats()}
 
 

@@ -1,0 +1,169 @@
+"""IntegerWriter: a float ONNX graph and a plan, written as a graph whose integer operators runtimes fuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import NodeProto, helper
+
+from edgedet.export.onnx_graph import OnnxGraph
+from edgedet.export.onnx_integer_plan import CLIPPING, LAYERS, IntegerPlan
+from edgedet.export.onnx_qdq import FloatArray, IntegerWeights, QdqWriter, Scale, integer_weights, scales_for_bias
+
+_FLOAT, _INTEGER, _ROUNDED = "_float", "_uint8", "_rounded"
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """The normalised image: (pixel - mean) * factor. `tensor` is its name."""
+
+    tensor: str
+    mean: float
+    factor: float
+
+    @property
+    def scale(self) -> Scale:
+        """Of the pixels themselves, 0..255: exact but for the fraction of the mean, which goes into the bias."""
+        return Scale(np.float32(self.factor), np.uint8(round(self.mean)))
+
+    @property
+    def offset(self) -> float:
+        """What is missing in every value read by that scale."""
+        return (round(self.mean) - self.mean) * self.factor
+
+
+class IntegerWriter:
+    """Writes the plan into the graph.
+
+    Args:
+        scales: of every 8-bit tensor of the plan.
+        image: name of the graph's input, of values 0..255.
+    """
+
+    def __init__(self, graph: OnnxGraph, plan: IntegerPlan, scales: dict[str, Scale], image: str) -> None:
+        self.graph, self.plan, self.image = graph, plan, image
+        self.scales = dict(scales)
+        self.out = QdqWriter(graph)
+        self.outputs = dict(zip(map(id, plan.nodes), plan.outputs, strict=True))
+        self.pixels = self._find_pixels()
+        if self.pixels:
+            self.scales[self.pixels.tensor] = self.pixels.scale
+        self._weights: dict[str, tuple[IntegerWeights, str]] = {}
+
+    def write(self) -> None:
+        """Replace the graph's nodes."""
+        absorbed = {id(node) for node in self.plan.absorbed}
+        if self.pixels:
+            self._write_pixels(self.pixels)
+        for node in self.graph.nodes:
+            if id(node) in absorbed:
+                continue
+            if id(node) in self.outputs:
+                self._write_integer(node, self.outputs[id(node)])
+            else:
+                self.out.nodes.append(node)
+            for tensor in node.output:
+                if tensor in self.plan.taken and not (self.pixels and tensor == self.pixels.tensor):
+                    self.out.round(self._kept_float(tensor), self.scales[tensor], tensor + _INTEGER)
+                    self.out.real(tensor + _INTEGER, self.scales[tensor], tensor + _ROUNDED)
+        self.graph.nodes = self.out.nodes
+        self.graph.refresh()
+
+    def _kept_float(self, tensor: str) -> str:
+        """A tensor that does not change, behind an operator that no runtime looks through.
+
+        Where a convolution with float weights lies between dequantized and quantized tensors, ONNX Runtime rounds its
+        weights while loading, with one scale for all channels (weight_bias_quantization.cc). It looks through Relu and
+        Clip, but not through Max.
+        """
+        maker = self.graph.maker(tensor)
+        while maker is not None and maker.op_type in CLIPPING:
+            maker = self.graph.maker(maker.input[0])
+        if maker is None or maker.op_type not in LAYERS:
+            return tensor
+        lowest = self.graph.constant("lowest_float", np.asarray(np.finfo(np.float32).min, np.float32))
+        return self.out.add("Max", [tensor, lowest], f"{tensor}_kept_float")
+
+    def _find_pixels(self) -> _Pixels | None:
+        """The normalisation, where it is one subtraction and one product, and only layers read it as integers."""
+        for tensor in self.plan.taken:
+            product = self.graph.maker(tensor)
+            if product is None or product.op_type != "Mul":
+                continue
+            difference = self.graph.maker(product.input[0])
+            if difference is None or difference.op_type != "Sub" or difference.input[0] != self.image:
+                continue
+            mean, factor = (self.graph.constants.get(node.input[1]) for node in (difference, product))
+            layers = all(n.op_type in LAYERS for n in self.graph.readers(tensor) if id(n) in self.outputs)
+            if mean is not None and factor is not None and mean.size == factor.size == 1 and layers:
+                found = _Pixels(tensor, float(mean.item()), float(factor.item()))
+                return found if found.factor > 0 and 0 <= round(found.mean) <= 255 else None
+        return None
+
+    def _write_pixels(self, pixels: _Pixels) -> None:
+        """Pixels are integers already. Read by another scale than they were written with, they are normalised."""
+        self.out.round(self.image, Scale(np.float32(1), np.uint8(0)), pixels.tensor + _INTEGER)
+        self.out.real(pixels.tensor + _INTEGER, pixels.scale, pixels.tensor + _ROUNDED)
+
+    def _write_integer(self, node: NodeProto, output: str) -> None:
+        """The node between the tensors it reads and a rounding of what it gives; `output` keeps its name as float."""
+        inputs = [self._read(name) for name in node.input]
+        if node.op_type in LAYERS:
+            inputs = self._layer_inputs(node, inputs[0])
+        copy = NodeProto.FromString(node.SerializeToString())
+        del copy.input[:], copy.output[:]
+        copy.input.extend(inputs)
+        copy.output.append(output + _FLOAT)
+        if node.op_type == "HardSigmoid":
+            self._write_hard_sigmoid(node, output)
+        else:
+            self.out.nodes.append(copy)
+        self.out.round(output + _FLOAT, self.scales[output], output + _INTEGER)
+        self.out.real(output + _INTEGER, self.scales[output], output)
+
+    def _read(self, tensor: str) -> str:
+        """The name under which an integer node reads a tensor."""
+        return tensor + _ROUNDED if tensor in self.plan.taken else tensor
+
+    def _write_hard_sigmoid(self, node: NodeProto, output: str) -> None:
+        """clip(alpha * x + beta, 0, 1) as an addition: the input is read by a smaller scale, and rounding clips."""
+        settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        tensor = node.input[0]
+        smaller = self.scales[tensor].times(settings.get("alpha", 0.2))
+        self.out.real(tensor + _INTEGER, smaller, f"{output}_slope")
+        beta = settings.get("beta", 0.5)
+        constant = Scale(np.float32(beta / 255), np.uint8(0))
+        steps = self.graph.constant(f"{output}_beta_uint8", np.full((1, 1, 1, 1), 255, np.uint8))
+        self.out.real(steps, constant, f"{output}_beta")
+        self.out.add("Add", [f"{output}_slope", f"{output}_beta"], output + _FLOAT)
+
+    def _layer_inputs(self, node: NodeProto, data: str) -> list[str]:
+        """Input, weights and bias of a layer, as integers read as floats."""
+        name, scale = node.output[0], self.scales[node.input[0]].scale
+        weights, real = self._layer_weights(node.input[1])
+        bias = self._bias(node)
+        if bias is None:
+            return [data, real]
+        return [data, real, self.out.bias(f"{name}_bias", bias, np.asarray(scale * weights.scales, np.float32))]
+
+    def _bias(self, node: NodeProto) -> FloatArray | None:
+        """The layer's bias, and what the fraction of the mean adds to it."""
+        bias = self.graph.constants[node.input[2]] if len(node.input) > 2 and node.input[2] else None
+        if self.pixels and node.input[0] == self.pixels.tensor and self.pixels.offset:
+            weights = self.graph.constants[node.input[1]]
+            more = weights.reshape(len(weights), -1).sum(1, dtype=np.float64) * self.pixels.offset
+            bias = (more if bias is None else bias + more).astype(np.float32)
+        return bias
+
+    def _layer_weights(self, name: str) -> tuple[IntegerWeights, str]:
+        """Once, also where several layers share the weights."""
+        if name not in self._weights:
+            users = [n for n in self.graph.readers(name) if id(n) in self.outputs]
+            least = np.zeros(len(self.graph.constants[name]), np.float32)
+            for user in users:
+                if (bias := self._bias(user)) is not None:
+                    least = np.maximum(least, scales_for_bias(bias, float(self.scales[user.input[0]].scale)))
+            weights = integer_weights(self.graph.constants[name], least)
+            self._weights[name] = weights, self.out.weights(name, weights)
+        return self._weights[name]
