@@ -43,7 +43,9 @@ def bench_command(
         None, "--make-kit", metavar="coreml", help="Write a folder that measures one file on a Mac, into --out."
     ),
     out: Path | None = typer.Option(None, "--out", metavar="DIR", help="Where the kit goes."),
-    operators: bool = typer.Option(False, "--operators", help="Take .onnx and .tflite files apart on this machine."),
+    operators: bool = typer.Option(
+        False, "--operators", help="Take .onnx and .tflite files apart here; --json times them as well."
+    ),
     imported: list[Path] = typer.Option([], "--import", metavar="RESULT.json", help="Read what a kit measured."),
     json: Path | None = typer.Option(None, "--json", metavar="FILE", help="Also write all samples as JSON."),
     devices: bool = typer.Option(
@@ -128,13 +130,17 @@ def _make_kit(kind: str, models: Sequence[Path], request: Request, out: Path | N
 
 
 def _operators(models: Sequence[Path], request: Request, json: Path | None) -> None:
-    from edgedet.benchmarks.operators import SCHEMA, attribute
+    from edgedet.benchmarks.harness import measure_each
+    from edgedet.benchmarks.latency import results_json
+    from edgedet.benchmarks.operators import attribute, with_inside
     from edgedet.benchmarks.operators_table import print_attributions
     from edgedet.files import write_json
 
     found = [attribute(model, request.images, request.threads) for model in models]
     if json is not None:
-        write_json(json, {"schema": SCHEMA, "files": [one.to_json() for one in found]})
+        timed = measure_each(models, list(request.images), request.threads, request.budget)
+        results = [with_inside(*pair) for pair in zip(timed, found, strict=True)]
+        write_json(json, {**results_json(results), "operators": [one.to_json() for one in found]})
     print_attributions(found)
 
 

@@ -14,6 +14,7 @@ from edgedet.benchmarks.early_stopping import EarlyStopping
 from edgedet.benchmarks.environment import DeviceInfo, Environment
 from edgedet.benchmarks.latency_schema1 import from_schema1
 from edgedet.benchmarks.noise import NoiseCheck
+from edgedet.benchmarks.parts import Parts
 from edgedet.benchmarks.rate import RateResult
 from edgedet.benchmarks.request import Budget, Mode, Request
 from edgedet.benchmarks.stats import Summary, ToolSummary
@@ -62,6 +63,7 @@ class Latency:
             pixels of the image), from the same runs; empty where the device does not tell them apart.
         peak_memory_bytes: of the process, Python and torch included where it has them.
         environment: the device, and what went on there meanwhile.
+        inside: where the time of the stage "inference" goes, by operators; None where the file was not taken apart.
         noise: signs that the measurement was disturbed, those that were not exceeded too.
         early_stopping, sustained, rate: of the modes of these names.
     """
@@ -88,6 +90,7 @@ class Latency:
     early_stopping: EarlyStopping | None = None
     sustained: SustainedResult | None = None
     rate: RateResult | None = None
+    inside: Parts | None = None
 
     @property
     def device(self) -> DeviceInfo:

@@ -1,8 +1,9 @@
 """Where the time inside a file goes: every operator's time, and which part of the detector it belongs to.
 
 A .onnx is profiled by ONNX Runtime itself. Its optimiser fuses and renames operators, so before loading all of them are
-given names that say their part, and the trace is read by these. Profiling costs time of its own between operators, so
-the sum of the operators is compared with the time of the file without a profiler, from runs in between.
+given names that say their part, and the trace is read by these. What the profiler itself adds to an operator is
+measured and taken off (operators_profiler.py); both sums are told. The sum is compared with the time of the file
+without a profiler, from runs in between.
 
 A .tflite is cut: LiteRT's Python interpreter has no profiler, so the file up to an inner tensor is timed against the
 whole one. These differences add up to the total by themselves.
@@ -11,7 +12,7 @@ whole one. These differences add up to the total by themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import numpy as np
 from torch import Tensor
 
 from edgedet.benchmarks.interleaved import time_interleaved
+from edgedet.benchmarks.latency import Latency, NotRun
+from edgedet.benchmarks.parts import Parts
 from edgedet.benchmarks.worker import pictures
 from edgedet.errors import NotRunError
 from edgedet.export.card import CardRunner
@@ -27,7 +30,6 @@ from edgedet.preprocess import to_network_pixels
 
 SCHEMA = 1
 PARTS = ("normalise", "backbone", "head", "decode", "nms")  # as a picture passes them
-AGREES = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,11 @@ class Attribution:
 
     Attributes:
         method: "trace" (the runtime's own profile) or "cut" (differences between files that end earlier).
-        total_ms: of the whole file, without a profiler: the mean of the same rounds as the operators',
-            those between the quartiles; the median of a file that was cut.
-        sum_ms: of all operators.
+        total_ms: of the whole file, without a profiler: the mean of the same rounds as the operators', those of the
+            fastest quarter; the median of a file that was cut.
+        operators: without what the profiler adds.
+        profiler_us_per_call: that was taken off; None for a file that was cut.
+        traced_ms: the sum before that.
         outside_delegate: operators that run outside the runtime's delegate, in running order, with a hint each.
     """
 
@@ -60,6 +64,8 @@ class Attribution:
     total_ms: float
     operators: tuple[OperatorCost, ...]
     outside_delegate: tuple[str, ...] = ()
+    profiler_us_per_call: float | None = None
+    traced_ms: float | None = None
 
     @property
     def sum_ms(self) -> float:
@@ -74,7 +80,11 @@ class Attribution:
     @property
     def agrees(self) -> bool | None:
         """Whether the sum lies within 5 % of the total; None for differences, which always add up."""
-        return abs(self.sum_ms / self.total_ms - 1) <= AGREES if self.method == "trace" else None
+        return self.parts().agrees if self.method == "trace" else None
+
+    def parts(self) -> Parts:
+        """What a measurement carries of it."""
+        return Parts(self.method, self.parts_ms, self.sum_ms, self.total_ms, self.traced_ms, self.runs)
 
     def to_json(self) -> dict[str, Any]:
         found = {"sum_ms": self.sum_ms, "parts_ms": self.parts_ms, "agrees_within_5_percent": self.agrees}
@@ -105,6 +115,11 @@ def attribute(file: Path, images: Sequence[Path] = (), threads: int | None = Non
     loaded, _ = pictures(tuple(images[:32]))
     pixels = [to_network_pixels(image, runner.spec.input) for image in loaded]
     return methods[runner.format](runner, pixels, threads, runs)
+
+
+def with_inside(result: Latency | NotRun, found: Attribution) -> Latency | NotRun:
+    """A measurement on this machine, with where its time goes."""
+    return replace(result, inside=found.parts()) if isinstance(result, Latency) else result
 
 
 class Turns:

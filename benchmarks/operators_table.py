@@ -39,10 +39,11 @@ _NUMBERS = ("calls", "ms", "share")
 
 def lines(one: Attribution) -> list[str]:
     """How the sum compares with the total, and the operators outside the delegate."""
-    ratio = f"all operators {one.sum_ms:.2f} ms, the file without a profiler {one.total_ms:.2f} ms"
+    traced = f" ({one.traced_ms:.2f} with the profiler's own time)" if one.traced_ms is not None else ""
+    ratio = f"all operators {one.sum_ms:.2f} ms{traced}, the file without a profiler {one.total_ms:.2f} ms"
     said = {
         True: f"{ratio}: within 5 %",
-        False: f"{ratio}: not within 5 %; the machine is busy, or the network so small that the profiler shows",
+        False: f"{ratio}: not within 5 %: the machine is busy",
         None: "times are differences of files cut at inner tensors, and add up by themselves",
     }[one.agrees]
     return [said, *(f"outside the delegate: {line}" for line in one.outside_delegate)]

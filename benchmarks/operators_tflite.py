@@ -11,6 +11,7 @@ from torch import Tensor
 from edgedet.benchmarks.operators import Attribution, OperatorCost, medians_ms
 from edgedet.errors import NotRunError
 from edgedet.export.card import CardRunner
+from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_runner import BOX_CODES, LOGITS, TfliteRunner, _interpreter
 
 # Why XNNPACK leaves an operator to the interpreter, and what to write instead.
@@ -28,20 +29,61 @@ _NO_HINT = "see XNNPACK's list of operators; types or shapes other than static f
 
 
 def by_cutting(runner: CardRunner, pixels: Sequence[Tensor], threads: int | None, runs: int) -> Attribution:
-    """Time the file up to its heads, up to its decoded boxes, and whole, in turns."""
+    """Time the file up to its features, its heads, its decoded boxes, and whole, in turns."""
     assert isinstance(runner, TfliteRunner)
     if not runner.suppresses:
         raise NotRunError(f"{runner.path}: it leaves decoding and suppression to the app", "Take the default layout.")
     sides = {"heads": _up_to(runner, (BOX_CODES, LOGITS)), "decoded": runner.before_nms(), "whole": runner.infer}
+    features = feature_tensors(runner.cut((BOX_CODES, LOGITS)))
+    if features:
+        sides["features"] = _up_to(runner, features)
     times = medians_ms(sides, pixels, runs)
+    network: tuple[OperatorCost, ...] = (OperatorCost("backbone and head", "all", 1, times["heads"]),)
+    if features:
+        network = (
+            OperatorCost("backbone", "all", 1, times["features"]),
+            OperatorCost("head", "all", 1, times["heads"] - times["features"]),
+        )
     operators = (
-        OperatorCost("backbone and head", "all", 1, times["heads"]),
+        *network,
         OperatorCost("decode", "scores", 1, times["decoded"] - times["heads"]),
         OperatorCost("nms", "suppression, with the boxes' decoding", 1, times["whole"] - times["decoded"]),
     )
     outside = outside_with_hints(runner.operators_outside_delegate()) if runner.provider else ()
     path = str(runner.path)
     return Attribution(path, runner.runtime, "cut", threads, runs, times["whole"], operators, outside)
+
+
+def feature_tensors(graph: Graph) -> tuple[str, ...]:
+    """Where the heads begin: what both outputs of a graph need, and something else than that takes.
+
+    Empty where box codes and logits come from the same convolutions, so that nothing divides backbone and heads.
+    """
+    boxes, logits = (_before(graph, graph.tensor(name)) for name in (BOX_CODES, LOGITS))
+    shared = boxes & logits
+    if not any(_convolves(graph, number) for number in boxes - shared):
+        return ()
+    operators = graph.main.operators
+    taken = {int(tensor) for number in (boxes | logits) - shared for tensor in operators[number].inputs}
+    given = [int(tensor) for number in sorted(shared) for tensor in operators[number].outputs]
+    return tuple(graph.name(tensor) for tensor in given if tensor in taken)
+
+
+def _before(graph: Graph, tensor: int) -> set[int]:
+    """Numbers of the operators that a tensor needs."""
+    number_of = {int(out): k for k, operator in enumerate(graph.main.operators) for out in operator.outputs}
+    found: set[int] = set()
+    waiting = [tensor]
+    while waiting:
+        number = number_of.get(waiting.pop())
+        if number is not None and number not in found:
+            found.add(number)
+            waiting += [int(one) for one in graph.main.operators[number].inputs]
+    return found
+
+
+def _convolves(graph: Graph, number: int) -> bool:
+    return "CONV" in graph.operator_name(graph.main.operators[number])
 
 
 def outside_with_hints(names: Sequence[str]) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ from edgedet.benchmarks.harness import Budget, measure_each
 from edgedet.benchmarks.latency import Latency, NotRun
 from edgedet.benchmarks.report_entries import ReportEntry
 from edgedet.data import Dataset
-from edgedet.errors import DataError, EdgedetError, ModelFileError
+from edgedet.errors import DataError, EdgedetError, ModelFileError, NotRunError
 from edgedet.evaluation import EvalResult, evaluate
 from edgedet.export.artifact import Artifact, file_digest, json_path
 from edgedet.export.parity_report import ParityReport
 from edgedet.formats import Format, all_formats, format_of, load
+
+_INSIDE_RUNS = 40
 
 
 def find_models(paths: Sequence[Path]) -> list[Path]:
@@ -51,7 +53,9 @@ def collect_entries(
         entries = [make_entry(path, None, None) for path in paths]
     else:
         evaluations = [evaluate_or_reason(path, dataset, max_images) for path in paths]
-        latencies = measure_each(paths, [sample.image_path for sample in dataset.samples], threads, budget)
+        images = [sample.image_path for sample in dataset.samples]
+        latencies = measure_each(paths, images, threads, budget)
+        latencies = [inside_or_not(*row, images, threads) for row in zip(paths, latencies, strict=True)]
         entries = [make_entry(*row) for row in zip(paths, evaluations, latencies, strict=True)]
     return [replace(entry, name=name) for entry, name in zip(entries, names_of(paths), strict=True)]
 
@@ -73,6 +77,20 @@ def evaluate_or_reason(path: Path, dataset: Dataset, max_images: int | None = No
         raise
     except EdgedetError as error:
         return NotRun(str(path), str(error))
+
+
+def inside_or_not(
+    path: Path, latency: Latency | NotRun, images: Sequence[Path], threads: int | None
+) -> Latency | NotRun:
+    """The measurement with where its time goes, for files that can be taken apart."""
+    from edgedet.benchmarks.operators import attribute, with_inside
+
+    if isinstance(latency, NotRun):
+        return latency
+    try:
+        return with_inside(latency, attribute(path, images, threads, _INSIDE_RUNS))
+    except NotRunError:  # the .pt, and files that leave suppression to the app
+        return latency
 
 
 def make_entry(path: Path, evaluation: EvalResult | NotRun | None, latency: Latency | NotRun | None) -> ReportEntry:

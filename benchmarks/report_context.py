@@ -28,7 +28,7 @@ from edgedet.benchmarks.report_join import OfAnotherFile
 from edgedet.benchmarks.report_pareto import left_out, panels
 from edgedet.benchmarks.report_pictures import mistakes, side_by_side
 from edgedet.benchmarks.report_quantization import quantization_table
-from edgedet.benchmarks.report_stages import stage_groups, stage_labels
+from edgedet.benchmarks.report_stages import inside_notes, stage_groups, stage_labels
 from edgedet.benchmarks.report_svg import colour_of, ink_on
 from edgedet.benchmarks.report_table import class_table, parity_table, summary_table
 from edgedet.evaluation import EvalResult
@@ -96,6 +96,7 @@ def _devices(entries: Sequence[ReportEntry]) -> dict[str, Any]:
         "distributions": distribution_charts(entries),
         "stage_groups": stage_groups(entries),
         "stage_labels": stage_labels(entries),
+        "inside_notes": inside_notes(entries),
         "accuracy_facts": accuracy_facts(entries),
         "device_facts": device_facts(entries),
     }

@@ -9,8 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgedet.benchmarks.latency import Latency, read_results
 from edgedet.benchmarks.operators import Attribution, OperatorCost, attribute
-from edgedet.benchmarks.operators_onnx import _costs, _middle, name_by_part, parts_of
+from edgedet.benchmarks.operators_onnx import _costs, _fastest, name_by_part, parts_of
+from edgedet.benchmarks.operators_profiler import chain, profiler_us_per_call
 from edgedet.benchmarks.operators_table import lines
 from edgedet.benchmarks.operators_tflite import outside_with_hints
 from edgedet.cli import main
@@ -61,7 +63,9 @@ def test_a_trace_adds_up() -> None:
         OperatorCost("nms", "TopK", 1, 0.1),
         OperatorCost("backbone", "ReorderOutput", 1, 0.02),
     )
-    assert sorted(_middle([9.0, 1.0, 5.0, 4.0])) == [2, 3]
+    assert _costs([run], 50.0)[-1].ms == 0.0
+    assert [cost.ms for cost in _costs([run], 10.0)] == pytest.approx([0.78, 0.09, 0.01])
+    assert _fastest([9.0, 1.0, 5.0, 4.0, 0.5, 7.0, 8.0, 6.0]) == [4, 1]
     found = Attribution("m.onnx", "onnxruntime", "trace", 1, 2, 0.95, _costs([run]))
     assert list(found.parts_ms) == ["backbone", "nms"]
     assert found.sum_ms == pytest.approx(0.92)
@@ -82,12 +86,34 @@ def test_files_taken_apart(
 ) -> None:
     files = [exported("yolov3_tiny", name, "fp32").artifact.path for name in ("onnx", "tflite")]
     out = tmp_path / "operators.json"
-    assert main(["bench", *map(str, files), "--operators", "--threads", "1", "--json", str(out)]) == 0
+    assert (
+        main(["bench", *map(str, files), "--operators", "--threads", "1", "--seconds", "0.1", "--json", str(out)]) == 0
+    )
     assert "outside the delegate" in capsys.readouterr().out
-    traced, cut = json.loads(out.read_text())["files"]
+    traced, cut = json.loads(out.read_text())["operators"]
     assert list(traced["parts_ms"]) == ["normalise", "backbone", "head", "decode", "nms"]
     assert all(value > 0 for value in traced["parts_ms"].values())
+    assert traced["traced_ms"] > traced["sum_ms"]
+    assert traced["profiler_us_per_call"] > 0
     assert cut["sum_ms"] == pytest.approx(cut["total_ms"])
     assert cut["agrees_within_5_percent"] is None
+    onnx_result, tflite_result = (one for one in read_results(out) if isinstance(one, Latency))
+    assert onnx_result.inside is not None
+    assert tflite_result.inside is not None
+    assert onnx_result.inside.parts_ms == pytest.approx(traced["parts_ms"])
+    assert tflite_result.inside.agrees
+    assert list(tflite_result.inside.parts_ms) == ["backbone", "head", "decode", "nms"]
     with pytest.raises(NotRunError, match="operators are timed in"):
         attribute(model_pt)
+
+
+def test_a_tflite_is_cut_where_its_heads_begin(exported: Export) -> None:
+    path = exported("ssdlite_mobilenet_v3_small", "tflite", "fp32").artifact.path
+    found = attribute(path, threads=1, runs=10)
+    assert list(found.parts_ms) == ["backbone", "head", "decode", "nms"]
+    assert sum(found.parts_ms.values()) == pytest.approx(found.total_ms)
+
+
+def test_the_profilers_time_is_that_of_small_operators() -> None:
+    assert len(chain(3).graph.node) == 3
+    assert 0 < profiler_us_per_call() < 1000

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from edgedet.benchmarks.latency import NotRun
+from edgedet.benchmarks.latency import Latency, NotRun
+from edgedet.benchmarks.parts import Parts
 from edgedet.benchmarks.report_devices import (
     Place,
     best_at,
@@ -21,7 +23,7 @@ from edgedet.benchmarks.report_devices import (
 from edgedet.benchmarks.report_entries import ReportEntry
 from edgedet.benchmarks.report_facts import accuracy_facts, device_facts
 from edgedet.benchmarks.report_quantization import quantization_table
-from edgedet.benchmarks.report_stages import stage_groups, stage_labels
+from edgedet.benchmarks.report_stages import inside_notes, stage_groups, stage_labels
 from edgedet.benchmarks.request import Sustained
 from edgedet.benchmarks.sustained import SustainedResult
 from tests.benchmarks.report_cases import BUSY, entry, timed, told
@@ -112,6 +114,25 @@ def test_the_stages_of_each_device(entries: list[ReportEntry]) -> None:
     assert [stage.ms for stage in phone.bars[0].stages] == ["0.50", "4.00", "0.50"]
     assert (board.bars, board.undivided) == ((), ("model.tflite",))
     assert stage_labels(entries) == ["resize", "the file: heads, decoding, NMS", "boxes to pixels"]
+
+
+def test_the_file_is_split_where_it_was_taken_apart() -> None:
+    """5 ms, of which 4 ms are the file's; its parts were 1 + 2 + 1 ms in runs of their own, one less than nothing."""
+    parts = {"backbone": 1.0, "head": 2.0, "decode": -0.1, "nms": 1.0}
+    latency = timed("a.onnx", 5.0)
+    inside = Parts("trace", parts, 3.9, 4.0, 4.3, 40)
+    taken_apart = entry("a.onnx", 0.5, replace(latency, inside=inside))
+    ((bar,),) = [group.bars for group in stage_groups([taken_apart])]
+    assert [(stage.name, stage.ms) for stage in bar.stages] == [
+        ("preprocess", "0.50"), ("backbone", "1.00"), ("head", "2.00"), ("decode", "0.00"), ("nms", "1.00"),
+        ("postprocess", "0.50"),
+    ]  # fmt: skip
+    assert stage_labels([taken_apart])[1] == "in the file: backbone"
+    assert inside.agrees
+    assert "in sum 3.90 ms (4.30 with the profiler's own time)" in inside_notes([taken_apart])[0]
+    off = replace(latency, inside=replace(inside, sum_ms=4.3))
+    assert "not within 5 %" in inside_notes([entry("a.onnx", 0.5, off)])[0]
+    assert Latency.from_json(json.loads(json.dumps(off.to_json()))) == off
 
 
 def test_the_bar_of_an_interpreted_file_is_cut() -> None:
