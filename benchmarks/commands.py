@@ -41,6 +41,9 @@ def report_command(
     evaluation: list[Path] = typer.Option(
         [], "--eval", metavar="FILE|FOLDER", help="Results of edgedet eval --json; repeatable."
     ),
+    nms_curve: list[Path] = typer.Option(
+        [], "--nms-curve", metavar="FILE", help="Results of edgedet.benchmarks.nms_curve --json; repeatable."
+    ),
     out: Path = typer.Option(Path("report.html"), "--out", metavar="FILE", help="The page."),
     title: str | None = typer.Option(None, "--title", help="Head of the page. Default: the detector's name."),
     threads: int | None = typer.Option(
@@ -62,6 +65,7 @@ def report_command(
       edgedet report run/model.pt phone --eval evals --latency pixel.json
     """
     from edgedet.benchmarks.harness import Budget
+    from edgedet.benchmarks.nms_curve import read_curves
     from edgedet.benchmarks.report import failures, write_report
     from edgedet.benchmarks.report_collect import collect_entries, find_models
     from edgedet.benchmarks.report_join import join_results
@@ -70,10 +74,11 @@ def report_command(
     paths = find_models(models)
     dataset = read_dataset(data, split) if data else None
     join_results([], latency, evaluation)  # a damaged result is refused before an hour of measuring, not after
+    curves = [curve for path in nms_curve for curve in read_curves(path)]
     measured = collect_entries(paths, dataset, max_images, threads, Budget(seconds=seconds))
     entries, others = join_results(measured, latency, evaluation)
     name = f"{entries[0].name} on {dataset.root.name}" if dataset else entries[0].name
-    write_report(out, entries, title or name, others=others)
+    write_report(out, entries, title or name, others=others, curves=curves)
     for other in others:
         typer.echo(f"of another file, left out: {other.artifact}, {other.what} (in {other.source})")
     _finish(entries, failures(entries), {"report": out})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jinja2
 
+from edgedet.benchmarks.nms_curve import NmsCurve
 from edgedet.benchmarks.report_context import TEMPLATES, page_context
 from edgedet.benchmarks.report_entries import ReportEntry, with_accuracy
 from edgedet.benchmarks.report_join import OfAnotherFile
@@ -19,8 +20,9 @@ _MOST_REASONS = 4  # in one line; the page has them all
 
 
 def write_report(
-    out: Path, entries: Sequence[ReportEntry], title: str, photographs: int = 6, others: Sequence[OfAnotherFile] = ()
-) -> Path:
+    out: Path, entries: Sequence[ReportEntry], title: str, photographs: int = 6, others: Sequence[OfAnotherFile] = (),
+    curves: Sequence[NmsCurve] = (),
+) -> Path:  # fmt: skip
     """Write the page in one step.
 
     Args:
@@ -29,6 +31,7 @@ def write_report(
         title: head of the page.
         photographs: rows of pictures side by side.
         others: results that were given, but are of other files; they are named and enter no table.
+        curves: what suppression costs; those of other files are left out.
 
     Raises:
         ValueError: no entries.
@@ -39,7 +42,7 @@ def write_report(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
-    context = page_context(with_accuracy(entries), title, photographs, others)
+    context = page_context(with_accuracy(entries), title, photographs, others, curves)
     write_text(out, environment.get_template("report.html.j2").render(context))
     return out
 

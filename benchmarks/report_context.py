@@ -10,8 +10,9 @@ from typing import Any
 
 import edgedet
 from edgedet.benchmarks.latency import REFERENCE_RUNTIME
+from edgedet.benchmarks.nms_curve import NmsCurve, curve_svg
 from edgedet.benchmarks.report_cells import Cell, Table
-from edgedet.benchmarks.report_charts import distribution_charts, pareto_charts
+from edgedet.benchmarks.report_charts import Chart, distribution_charts, pareto_charts
 from edgedet.benchmarks.report_devices import (
     best_at,
     device_table,
@@ -48,8 +49,9 @@ class _Matrix:
 
 
 def page_context(
-    entries: Sequence[ReportEntry], title: str, photographs: int, others: Sequence[OfAnotherFile]
-) -> dict[str, Any]:
+    entries: Sequence[ReportEntry], title: str, photographs: int, others: Sequence[OfAnotherFile],
+    curves: Sequence[NmsCurve] = (),
+) -> dict[str, Any]:  # fmt: skip
     """All of it.
 
     Raises:
@@ -62,8 +64,22 @@ def page_context(
         "version": edgedet.__version__,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "others": others,
+        "nms_curves": _nms_curves(entries, curves),
     }
     return {**page, **_files(entries), **_devices(entries), **_accuracy(entries, photographs)}
+
+
+def _nms_curves(entries: Sequence[ReportEntry], curves: Sequence[NmsCurve]) -> list[Chart]:
+    """One figure for each number of threads, in the colours of the files."""
+    number_of = {entry.sha256: k for k, entry in enumerate(entries, 1)}
+    charts = []
+    for threads in sorted({curve.threads for curve in curves}):
+        mine = [curve for curve in curves if curve.threads == threads and curve.sha256 in number_of]
+        if mine:
+            svg = curve_svg(mine, [colour_of(number_of[curve.sha256]) for curve in mine])
+            runtimes = ", ".join(dict.fromkeys(curve.runtime for curve in mine))
+            charts.append(Chart(f"{threads} thread{'s' if threads > 1 else ''}", runtimes, svg, ""))
+    return charts
 
 
 def _files(entries: Sequence[ReportEntry]) -> dict[str, Any]:
