@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgedet.benchmarks.termination import cleaning_up_on_sigterm
+
 if TYPE_CHECKING:
     from edgedet.benchmarks.latency import Latency, NotRun
     from edgedet.benchmarks.request import Mode, Request
@@ -25,6 +27,7 @@ def _print_devices(wanted: bool) -> None:
     raise typer.Exit
 
 
+@cleaning_up_on_sigterm()
 def bench_command(
     models: list[Path] = typer.Argument(None, metavar="MODEL...", help=".pt, .onnx, .tflite or .mlpackage files."),
     device: list[str] = typer.Option(["host"], "--device", help="Where; may be given again."),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgedet.benchmarks.termination import cleaning_up_on_sigterm
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -18,6 +20,7 @@ UNDECIDED = 3  # exit code; 1 is a broken budget, 2 is misuse
 _STYLES = {"pass": "green", "fail": "bold red", "undecided": "yellow", "not run": "yellow"}
 
 
+@cleaning_up_on_sigterm()
 def check_command(
     models: list[Path] = typer.Argument(..., metavar="MODEL...", help="Model files."),
     budget: Path = typer.Option(..., "--budget", metavar="FILE", help="budget.yaml."),

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgedet.benchmarks.termination import cleaning_up_on_sigterm
+
 if TYPE_CHECKING:
     from edgedet.benchmarks.compare import Comparison
 
 
+@cleaning_up_on_sigterm()
 def compare_command(
     a: Path = typer.Argument(..., metavar="A", help="A model file."),
     b: Path = typer.Argument(..., metavar="B", help="Another one; the verdict is about it."),

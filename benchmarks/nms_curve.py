@@ -138,8 +138,8 @@ def _open_onnx(runner: CardRunner) -> tuple[Callable[[Tensor], tuple[Array, Arra
     before = runner.before_nms()
 
     def decode(pixels: Tensor) -> tuple[Array, Array]:
-        boxes, scores = before(pixels)  # type: ignore[misc]
-        return boxes, scores
+        found: Any = before(pixels)
+        return found[0], found[1]
 
     def suppress(boxes: Array, scores: Array) -> int:
         return int(session.run(OUTPUTS, dict(zip(inner, (boxes, scores), strict=True)))[0][0, 0])
@@ -168,8 +168,8 @@ def _open_tflite(runner: CardRunner) -> tuple[Callable[[Tensor], tuple[Array, Ar
     before = runner.before_nms()
 
     def decode(pixels: Tensor) -> tuple[Array, Array]:
-        deltas, scores = before(pixels)  # type: ignore[misc]
-        return deltas, scores
+        found: Any = before(pixels)
+        return found[0], found[1]
 
     def suppress(deltas: Array, scores: Array) -> int:
         end.set_tensor(fed[DELTAS], deltas)
@@ -194,7 +194,8 @@ def curve_svg(curves: Sequence[NmsCurve], colours: Sequence[str]) -> str:
             numbers = [point.candidates for point in curve.points]
             axes.plot(numbers, [point.p50_ms for point in curve.points], color=colour, marker="o", markersize=4)
             intervals = [point.interval_ms or (point.p50_ms, point.p50_ms) for point in curve.points]
-            axes.fill_between(numbers, *zip(*intervals, strict=True), color=colour, alpha=0.25, linewidth=0)
+            low, high = zip(*intervals, strict=True)
+            axes.fill_between(numbers, low, high, color=colour, alpha=0.25, linewidth=0)
         axes.set_xscale("symlog", linthresh=10)
         axes.set(xlabel="candidates", ylabel="suppression, ms", ylim=(0, None))
         axes.grid(alpha=0.15, color=INK)

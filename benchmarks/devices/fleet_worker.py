@@ -17,6 +17,7 @@ from typing import Any
 from edgedet.benchmarks.devices import open_device
 from edgedet.benchmarks.devices.fleet_file import Job
 from edgedet.benchmarks.latency import results_json
+from edgedet.benchmarks.termination import cleaning_up_on_sigterm
 from edgedet.errors import EdgedetError
 from edgedet.files import write_json
 
@@ -41,6 +42,7 @@ def _tell(**values: Any) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        with cleaning_up_on_sigterm():
+            main(Path(sys.argv[1]))
     except KeyboardInterrupt:
         sys.exit(130)

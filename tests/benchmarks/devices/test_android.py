@@ -18,6 +18,7 @@ from edgedet.benchmarks.devices.android import AndroidDevice
 from edgedet.benchmarks.latency import Latency
 from edgedet.benchmarks.request import Budget, Rate, Request, Steady, Sustained
 from edgedet.benchmarks.stats import Summary, ToolSummary
+from edgedet.benchmarks.termination import cleaning_up_on_sigterm
 from edgedet.errors import ConfigError, EdgedetError, ModelFileError, NotRunError
 from edgedet.export.pictures import generated_pictures
 from tests.benchmarks.devices.adb_stand_in import Faults, StandIn
@@ -186,17 +187,20 @@ def test_a_plug_pulled_for_good_names_what_stays(plug: Plug, tflite: Path, progr
         _device(phone, program, flags="--min_secs=5").measure(tflite, _QUICK)
 
 
-def test_ctrl_c_leaves_nothing_behind(plug: Plug, tflite: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_ctrl_c_and_sigterm_leave_nothing_behind(
+    plug: Plug, tflite: Path, program: Path, monkeypatch: pytest.MonkeyPatch, number: int, raised: type[BaseException]
+) -> None:
     phone = plug()
     device = _device(phone, program, flags="--min_secs=20")
     real = android.benchmark_model.arguments
 
     def interrupted(*arguments: object) -> list[str]:
-        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(1.0, os.kill, (os.getpid(), number)).start()
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(android.benchmark_model, "arguments", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with cleaning_up_on_sigterm(), pytest.raises(raised):
         device.measure(tflite, _QUICK)
     assert leftovers(phone.root) == []
     assert not _running(phone.root)

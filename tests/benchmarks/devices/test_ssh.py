@@ -19,6 +19,7 @@ from edgedet.benchmarks.devices.ssh_client import Ssh, split_port
 from edgedet.benchmarks.latency import Latency
 from edgedet.benchmarks.request import Budget, Rate, Request, Steady, Sustained
 from edgedet.benchmarks.stats import Summary
+from edgedet.benchmarks.termination import cleaning_up_on_sigterm
 from edgedet.errors import EdgedetError, ModelFileError, NotRunError
 from tests.benchmarks.devices.board import Board, running_sshd
 from tests.exported_files import Export
@@ -206,9 +207,12 @@ def test_a_connection_that_breaks_in_mid_run(board: Board, tflite: Path) -> None
         _device(board).measure(tflite, _LONG)
 
 
-def test_ctrl_c_leaves_nothing_behind(board: Board, tflite: Path) -> None:
-    _when_running(board, lambda: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_ctrl_c_and_sigterm_leave_nothing_behind(
+    board: Board, tflite: Path, number: int, raised: type[BaseException]
+) -> None:
+    _when_running(board, lambda: os.kill(os.getpid(), number))
+    with cleaning_up_on_sigterm(), pytest.raises(raised):
         _device(board).measure(tflite, _LONG)
 
 
