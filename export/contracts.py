@@ -41,6 +41,7 @@ CONTRACTS = (
     Contract("mediapipe", "tflite", "edgedet.export.contracts_mediapipe", "MediaPipe Tasks, ObjectDetector"),
     Contract("vision", "coreml", "edgedet.export.contracts_vision", "Apple Vision, recognised objects"),
     Contract("onnx", "onnx", "edgedet.export.contracts_onnx", "ONNX Runtime 1.17 and edgedet's own outputs"),
+    Contract("onnx-int8", "onnx", "edgedet.export.contracts_onnx_int8", "8 bits without loss of accuracy or time"),
 )
 
 

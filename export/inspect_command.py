@@ -29,7 +29,7 @@ def inspect_command(
         [],
         "--contract",
         metavar="NAME",
-        help="task-library, mediapipe, vision or onnx; repeatable. Default: those for files of this kind.",
+        help=f"{', '.join(row.name for row in CONTRACTS)}; repeatable. Default: those for files of this kind.",
     ),
     json: Path | None = typer.Option(None, "--json", metavar="FILE", help="Also write everything as JSON."),
 ) -> None:

@@ -22,6 +22,7 @@ _ARITHMETIC = (
 )
 MOVES = ("MaxPool", "Reshape", "Transpose", "Slice", "Resize", "Squeeze", "Unsqueeze", "Flatten")  # same scale behind
 CLIPPING = ("Relu", "Clip")
+FUSED = (*LAYERS, *_ARITHMETIC, *MOVES, "MatMul", "ReduceMean", "Where", "Split", "Gather", "Expand", "Tile")
 
 
 @dataclass

@@ -20,6 +20,7 @@ BASES: dict[str, dict[str, Any]] = {
     "tflite-gpu": {"tflite_layout": "mediapipe-gpu"},
     "onnx": {},
     "onnx-images": {"onnx_input": "uint8-hwc"},
+    "onnx-int8": {"precision": "int8"},
     "coreml": {},
     "coreml-network": {"coreml_target": "iOS14"},
     "coreml-unpadded": {"class_padding": False},
@@ -32,7 +33,7 @@ FAST = "yolov3_tiny"  # the small model that converts fastest
 @pytest.fixture(scope="session")
 def good(exported: Export) -> Callable[[str], Path]:
     """Name of a row of BASES to its file."""
-    return lambda base: exported(FAST, base.split("-")[0], "fp32", **BASES[base]).artifact.path
+    return lambda base: exported(FAST, base.split("-")[0], **{"precision": "fp32", **BASES[base]}).artifact.path
 
 
 def failing(found: Inspection) -> dict[str, list[str]]:
