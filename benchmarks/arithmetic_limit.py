@@ -1,0 +1,206 @@
+"""How near exported files come to what one core can compute: their GFLOP/s against a measured loop of multiply-adds.
+
+    python -m edgedet.benchmarks.arithmetic_limit run/model.pt run/model.onnx run/model.tflite [--json FILE]
+
+The limit is a loop of independent multiply-adds in C (templates/fma_loop.c), compiled on this machine for this machine;
+of three vector widths the fastest counts. Multiply-adds of a network are those of its convolutions, 2 FLOP each. The
+loop and the network up to its raw heads run in turns on one thread; of both, the time is the lower quartile. Parts are
+the network's time in the proportions of `edgedet bench --operators`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor, nn
+
+from edgedet.benchmarks.operators import attribute
+from edgedet.errors import EdgedetError, NotRunError
+from edgedet.export.card import CardRunner
+from edgedet.export.pictures import generated_pictures
+from edgedet.files import write_json
+from edgedet.formats import load
+from edgedet.preprocess import to_network_pixels
+from edgedet.progress import track
+
+SCHEMA = 1
+AIM = 0.75
+WIDTHS_BYTES = (16, 32, 64)
+_SOURCE = Path(__file__).parent / "templates" / "fma_loop.c"
+_FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
+_ACCUMULATORS, _FLOAT_BYTES = 12, 4
+_LOOPS = 20_000
+_QUARTILE = 25.0
+
+
+@dataclass(frozen=True)
+class Achieved:
+    """Of one file: FLOP and GFLOP/s of the network up to its heads and of parts, and their shares of the limit."""
+
+    artifact: str
+    runtime: str
+    part: str
+    gflop: float
+    ms: float
+    limit_gflops: float
+
+    @property
+    def gflops(self) -> float:
+        return self.gflop / self.ms * 1e3
+
+    @property
+    def share(self) -> float:
+        return self.gflops / self.limit_gflops
+
+
+def compile_loop(folder: Path) -> dict[int, Callable[[int], float]]:
+    """The loop by width in bytes: rounds to GFLOP/s of one call.
+
+    Raises:
+        NotRunError: there is no C compiler, or it fails.
+    """
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise NotRunError("there is no C compiler, so the limit cannot be measured", "Install gcc or clang.")
+    library = folder / "fma_loop.so"
+    done = subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(library)], capture_output=True, text=True)
+    if done.returncode:
+        raise NotRunError(f"{compiler} cannot compile the loop ({done.stderr.strip()[:200]})", "Try another compiler.")
+    loaded = ctypes.CDLL(str(library))
+    return {width: _loop(loaded, width) for width in WIDTHS_BYTES}
+
+
+def _loop(library: ctypes.CDLL, width: int) -> Callable[[int], float]:
+    function = getattr(library, f"fma_{width}")
+    function.restype, function.argtypes = ctypes.c_float, [ctypes.c_long, ctypes.c_float, ctypes.c_float]
+    flop = _ACCUMULATORS * (width // _FLOAT_BYTES) * 2
+
+    def run(rounds: int) -> float:
+        start = time.perf_counter()
+        function(rounds, 0.5, 0.5)
+        return rounds * flop / (time.perf_counter() - start) / 1e9
+
+    return run
+
+
+def gflop_by_part(network: nn.Module, height: int, width: int) -> dict[str, float]:
+    """GFLOP of all convolutions of one picture, in "backbone" and "head" (whatever lies outside the backbone)."""
+    found: dict[str, float] = defaultdict(float)
+
+    def count(name: str) -> Any:
+        def hook(module: nn.Conv2d, inputs: Any, output: Tensor) -> None:
+            part = "backbone" if name.startswith(("backbone.", "extras.")) else "head"
+            found[part] += 2 * output.numel() * module.weight[0].numel() / 1e9
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(count(name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 3, height, width))
+    for hook in hooks:
+        hook.remove()
+    return dict(found)
+
+
+def achieved(model: Path, files: Sequence[Path], rounds: int = 100) -> list[Achieved]:
+    """Measure files of one network on one thread.
+
+    Raises:
+        NotRunError: no compiler, or a file that cannot be taken apart.
+    """
+    torch.set_num_threads(1)
+    reference: Any = load(model)
+    image = reference.spec.input
+    gflop = gflop_by_part(reference.model, image.height, image.width)
+    pixels = to_network_pixels(generated_pictures()[0], image)
+    with tempfile.TemporaryDirectory(prefix="edgedet-fma-") as scratch:
+        loops = compile_loop(Path(scratch))
+        return [row for path in files for row in _of_file(path, gflop, pixels, loops, rounds)]
+
+
+def _of_file(
+    path: Path, gflop: dict[str, float], pixels: Tensor, loops: dict[int, Callable[[int], float]], rounds: int
+) -> list[Achieved]:
+    runner = load(path, 1)
+    assert isinstance(runner, CardRunner)
+    run = _up_to_heads(runner)
+    times_ms: list[float] = []
+    speeds: dict[int, list[float]] = {width: [] for width in loops}
+    for _ in track(range(rounds), path.name, total=rounds):
+        for width, loop in loops.items():
+            speeds[width].append(loop(_LOOPS))
+        run(pixels)
+        start = time.perf_counter()
+        run(pixels)
+        times_ms.append((time.perf_counter() - start) * 1e3)
+    limit = max(float(np.percentile(values, 100 - _QUARTILE)) for values in speeds.values())
+    whole_ms = float(np.percentile(times_ms, _QUARTILE))
+    parts = attribute(path, threads=1, runs=rounds).parts_ms
+    known = {name: parts_ms for name, parts_ms in parts.items() if name in gflop}
+    before = sum(ms for name, ms in parts.items() if name in ("normalise", "backbone", "head", "backbone and head"))
+    name, runtime = str(path), runner.runtime
+    whole = Achieved(name, runtime, "network", sum(gflop.values()), whole_ms, limit)
+    rows = [Achieved(name, runtime, part, gflop[part], whole_ms * ms / before, limit) for part, ms in known.items()]
+    return [whole, *rows]
+
+
+def _up_to_heads(runner: CardRunner) -> Callable[[Tensor], object]:
+    """The file cut behind its raw heads."""
+    from edgedet.export.onnx_runner import OnnxRunner
+    from edgedet.export.tflite_runner import BOX_CODES, LOGITS, TfliteRunner
+    from edgedet.export.to_onnx import INPUT, TAPS
+
+    if isinstance(runner, OnnxRunner):
+        session = runner._cut(TAPS[:2])
+        return lambda pixels: session.run(None, {INPUT: runner._feed(pixels)})
+    if isinstance(runner, TfliteRunner):
+        from edgedet.benchmarks.operators_tflite import _up_to
+
+        run: Callable[[Tensor], object] = _up_to(runner, (BOX_CODES, LOGITS))
+        return run
+    raise NotRunError(f"{runner.path}: .onnx and .tflite files are measured", "Export the model.")
+
+
+def main(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.pt", help="The network, for its multiply-adds.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files exported from it.")],
+    rounds: Annotated[int, typer.Option(min=10, help="Runs of each.")] = 100,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write as JSON.")] = None,
+) -> None:
+    """Compare files with the arithmetic limit of one core."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    rows = achieved(model, files, rounds)
+    names = ("file", "part", "GFLOP", "ms", "GFLOP/s", "limit", "share")
+    table = Table(*(Column(name, justify="right" if k > 1 else "left") for k, name in enumerate(names)))
+    for row in rows:
+        numbers = (f"{row.gflop:.3f}", f"{row.ms:.2f}", f"{row.gflops:.1f}", f"{row.limit_gflops:.1f}")
+        table.add_row(Path(row.artifact).name, row.part, *numbers, f"{row.share:.0%}")
+    Console().print(table)
+    if json is not None:
+        found = [{**asdict(row), "gflops": row.gflops, "share": row.share} for row in rows]
+        write_json(json, {"schema": SCHEMA, "aim": AIM, "rows": found})
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except EdgedetError as error:
+        raise SystemExit(f"error: {error}") from error
