@@ -19,7 +19,7 @@ from edgedet.export.coreml_layers import LayerOperation, layer_operations
 from edgedet.export.coreml_library import only_errors
 from edgedet.export.coreml_palette import best_palette
 from edgedet.export.coreml_places import places_of
-from edgedet.export.coreml_program import Detector
+from edgedet.export.coreml_program import Detector, edited
 from edgedet.export.coreml_ranges import measure_ranges
 from edgedet.export.coreml_screen import IMAGES, too_coarse
 from edgedet.export.deployable import Deployable
@@ -29,7 +29,7 @@ from edgedet.export.options import ExportOptions
 
 with only_errors():
     import coremltools.optimize.coreml as cto
-    from coremltools.models.utils import _apply_graph_pass as apply_passes
+    from coremltools.optimize.coreml import _quantization_passes as weight_passes
 
 _LOG = logging.getLogger(__name__)
 SPARSITY = 0.2  # share of a layer's weights left out; without training after it, 0.3 cost a MobileNetV3 0.1 of AP
@@ -40,7 +40,6 @@ _FEWEST_WEIGHTS = 2048  # coremltools' own limit: in smaller tensors a palette o
 class _Job:
     """A float program and what of it is to be compressed."""
 
-    model: Any
     program: Program
     source: Path
     layers: tuple[Layer, ...]
@@ -50,6 +49,10 @@ class _Job:
 
     def chosen(self) -> Iterable[LayerOperation]:
         return (found for found in self.operations if found.layer not in self.float_layers)
+
+
+# What is to be done, and the calibration where one was made, to passes of coremltools.
+_Step = Callable[[_Job, CalibrationSet | None], list[Any]]
 
 
 def compress(
@@ -72,26 +75,24 @@ def compress(
     assert detector.weight_file is not None
     program = load_program(detector.model.mlProgram, detector.weight_file.parent, path)
     found = layer_operations(program, layers)
-    with only_errors():
-        model = step(_Job(detector.owner, program, path, layers, found, floats, deployable), calibration)
-    return Detector.of(model)
+    return edited(detector, step(_Job(program, path, layers, found, floats, deployable), calibration))
 
 
-def _integer_weights(job: _Job, calibration: CalibrationSet | None) -> Any:
+def _integer_weights(job: _Job, calibration: CalibrationSet | None) -> list[Any]:
+    return [_weights_pass(job)]
+
+
+def _weights_pass(job: _Job) -> IntegerWeights:
     """Not of small layers: on a trained SSDLite, the depthwise kernels of its first blocks, 0.5 % of all weights, cost
-    0.011 of AP, and everything else together nothing.
+    0.011 of AP, and all others together nothing.
     """
-    return apply_passes(job.model, [_weights_pass(job, fewest=_FEWEST_WEIGHTS)])
-
-
-def _weights_pass(job: _Job, fewest: int = 0) -> IntegerWeights:
     values = {layer.name: layer.weight.numpy() for layer in job.layers}
     return IntegerWeights(
-        {found.weight: values[found.layer] for found in job.chosen() if values[found.layer].size > fewest}
+        {found.weight: values[found.layer] for found in job.chosen() if values[found.layer].size > _FEWEST_WEIGHTS}
     )
 
 
-def _integers(job: _Job, calibration: CalibrationSet | None) -> Any:
+def _integers(job: _Job, calibration: CalibrationSet | None) -> list[Any]:
     """Weights and activations. Ranges that training learned come before those of calibration."""
     if calibration is None:
         raise ExportError("8-bit activations need calibration", "Give --calibration DATA.")
@@ -106,19 +107,18 @@ def _integers(job: _Job, calibration: CalibrationSet | None) -> Any:
         _LOG.info("kept in half precision, because 8 bits cannot hold them: %s", ", ".join(coarse))
     affine = {name: value for name, value in affine.items() if name not in coarse}
     affine |= {name: affine_of(*values) for name, values in known.items()}
-    return apply_passes(job.model, [IntegerActivations(affine, places.reads), _weights_pass(job)])
+    return [IntegerActivations(affine, places.reads), _weights_pass(job)]
 
 
-def _palette(bits: int) -> Callable[[_Job, CalibrationSet | None], Any]:
+def _palette(bits: int) -> _Step:
     """A table for each layer. Depthwise kernels, a few per cent of all weights, get one of 256 values: on a trained
     SSDLite they cost 0.005 of the 0.014 AP that 6 bits for all lost.
     """
 
-    def step(job: _Job, calibration: CalibrationSet | None) -> Any:
+    def step(job: _Job, calibration: CalibrationSet | None) -> list[Any]:
         depthwise = {layer.name for layer in job.layers if layer.is_depthwise}
-        return cto.palettize_weights(
-            job.model, _configured(job, lambda layer: _palettizer(8 if layer in depthwise else bits))
-        )
+        config = _configured(job, lambda layer: _palettizer(8 if layer in depthwise else bits))
+        return [weight_passes.palettize_weights(config)]
 
     return step
 
@@ -129,9 +129,11 @@ def _palettizer(bits: int) -> Any:
     )
 
 
-def _pruned(job: _Job, calibration: CalibrationSet | None) -> Any:
+def _pruned(job: _Job, calibration: CalibrationSet | None) -> list[Any]:
+    """Depthwise kernels keep all their weights: each output rests on nine of them."""
     config = cto.OpMagnitudePrunerConfig(target_sparsity=SPARSITY, weight_threshold=_FEWEST_WEIGHTS)
-    return cto.prune_weights(job.model, _configured(job, lambda layer: config))
+    depthwise = {layer.name for layer in job.layers if layer.is_depthwise}
+    return [weight_passes.prune_weights(_configured(job, lambda layer: None if layer in depthwise else config))]
 
 
 def _configured(job: _Job, config_of_layer: Callable[[str], Any]) -> Any:
@@ -139,7 +141,7 @@ def _configured(job: _Job, config_of_layer: Callable[[str], Any]) -> Any:
     return cto.OptimizationConfig(op_name_configs={each.weight: config_of_layer(each.layer) for each in job.chosen()})
 
 
-_STEPS: dict[str, Callable[[_Job, CalibrationSet | None], Any]] = {
+_STEPS: dict[str, _Step] = {
     "int8": _integers,
     "int8-weights": _integer_weights,
     "palette8": _palette(8),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,38 @@ def convert_detector(stage: Stage, precision: str, target: Target) -> Detector:
     if not target.is_program:
         _declare_shapes(detector.model, [tuple(tensor.shape) for tensor in outputs])
     return detector
+
+
+def edited(detector: Detector, passes: Iterable[Any]) -> Detector:
+    """An ML program after some more passes of coremltools, and none that were not asked for.
+
+    Its functions that compress a model run all passes of a conversion again behind their own, which takes six times as
+    long and takes pairs of quantize and dequantize apart.
+
+    Args:
+        detector: an ML program.
+        passes: coremltools graph passes, in order.
+    """
+    from coremltools.converters.mil.converter import mil_convert
+    from coremltools.converters.mil.frontend.milproto import load as milproto
+
+    assert detector.weight_file is not None
+    version = detector.model.specificationVersion
+    with only_errors():
+        program = milproto.load(detector.model, version, str(detector.weight_file.parent))
+        for each in passes:
+            each.apply(program)
+        converted = mil_convert(
+            program,
+            convert_to="mlprogram",
+            convert_from="milinternal",
+            specification_version=version,
+            compute_units=ct.ComputeUnit.ALL,
+            model_description=detector.model.description,
+            pass_pipeline=ct.PassPipeline.EMPTY,
+            skip_model_load=True,
+        )
+    return Detector.of(converted)
 
 
 def _declare_shapes(model: Any, shapes: list[tuple[int, ...]]) -> None:

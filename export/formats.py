@@ -13,5 +13,11 @@ FORMATS = (
         precisions=("fp32", "fp16", "int8", "int8-weights", "int8-dynamic", "int16x8"),
         extra="tflite",
     ),
-    Format("coreml", ".mlpackage", "edgedet.export.to_coreml", precisions=("fp16", "fp32"), extra="coreml"),
+    Format(
+        "coreml",
+        ".mlpackage",
+        "edgedet.export.to_coreml",
+        precisions=("fp16", "fp32", "int8", "int8-weights", "palette8", "palette6", "palette4", "pruned"),
+        extra="coreml",
+    ),
 )

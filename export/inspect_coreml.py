@@ -131,16 +131,30 @@ def operations(program: Any) -> Iterator[Any]:
 
 
 def _weight_bytes(model: Any, array_bytes: Counter[str]) -> dict[str, int]:
-    """Bytes of a program's constants by dtype, as their shapes say, and of what a network's layers hold."""
+    """Bytes of a program's constants by dtype, as their shapes say, and of what a network's layers hold.
+
+    A compressed weight counts with what is stored of it: integers and scales, indices and table, mask and values.
+    """
     found: Counter[str] = Counter()
     for field, dtype in _LAYER_WEIGHTS.items():
         found[dtype] += array_bytes[f"CoreML.Specification.WeightParams.{field}"]
     for part in parts(model):
         if part.WhichOneof("Type") == "mlProgram":
             for operation in operations(part.mlProgram):
-                for output in operation.outputs if operation.type == "const" else ():
-                    found.update(_tensor_bytes(output.type.tensorType))
+                for value_type in _stored_types(operation):
+                    found.update(_tensor_bytes(value_type.tensorType))
     return {dtype: size for dtype, size in found.items() if size}
+
+
+def _stored_types(operation: Any) -> list[Any]:
+    """Types of the values that an operation stores: a constant's, or the arguments of a compressed weight."""
+    if operation.type == "const":
+        return [output.type for output in operation.outputs]
+    if not operation.type.startswith("constexpr_"):
+        return []
+    bindings = (binding for argument in operation.inputs.values() for binding in argument.arguments)
+    written = [binding.value for binding in bindings if binding.WhichOneof("binding") == "value"]
+    return [value.type for value in (*operation.attributes.values(), *written)]
 
 
 def _tensor_bytes(tensor: Any) -> dict[str, int]:

@@ -51,6 +51,9 @@ _INT8_WEIGHTS = Tolerance(
     head_p99=0.4, head_max=1.2, box_px=8.0, score=0.45, iou=0.10, borderline_share=0.40, coco_ap=0.004
 )
 
+# Core ML, of small random networks: 8-bit weights p99 0.12, box 1.5 px, score 0.08; 8-bit activations or 6-bit palettes
+# p99 0.29, box 8 px, score 0.16; 4-bit palettes and pruning p99 1.03, box 21 px, score 0.73, which a network bears only
+# with training behind it. A scale that is wrong by a half errs more than 8 bits may (test_coreml_compress.py).
 _COREML_WEIGHTS = Tolerance(
     head_p99=0.2, head_max=0.45, box_px=4.0, score=0.2, iou=0.08, borderline_share=0.25, coco_ap=0.005
 )
@@ -58,7 +61,7 @@ _COREML_INT8 = Tolerance(
     head_p99=0.4, head_max=0.8, box_px=10.0, score=0.3, iou=0.12, borderline_share=0.4, coco_ap=0.015
 )
 _COREML_COARSE = Tolerance(
-    head_p99=1.0, head_max=2.5, box_px=20.0, score=0.8, iou=0.2, borderline_share=0.6, coco_ap=1.0
+    head_p99=1.4, head_max=3.0, box_px=40.0, score=0.9, iou=0.2, borderline_share=0.7, coco_ap=0.3
 )
 
 TOLERANCES: dict[tuple[str, str], Tolerance] = {

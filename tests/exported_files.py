@@ -28,6 +28,7 @@ from edgedet.model_file import save_model
 from edgedet.runner import Runner
 from edgedet.spec import InputSpec
 from edgedet.torch_runner import TorchRunner, open_runner
+from tests.converted_once import converted_once
 from tests.lowered_once import lowered_once
 from tests.small_models import SPECS, small_model
 
@@ -77,8 +78,8 @@ def saved_model(shared_folder: Path) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def lowered(shared_folder: Path) -> Iterator[None]:
-    """From here on each network is lowered to TFLite once."""
-    with lowered_once(shared_folder / "lowered"):
+    """From here on each network is lowered to TFLite once, and to a float program of Core ML once a target."""
+    with lowered_once(shared_folder / "lowered"), converted_once(shared_folder / "converted"):
         yield
 
 
