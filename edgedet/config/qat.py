@@ -30,11 +30,11 @@ class QatConfig(Part):
 
     epochs: PositiveInt | None = None
     minutes: PositiveFloat | None = None
-    lr: PositiveFloat = 1e-4
+    lr: PositiveFloat = 2e-5
     warmup_steps: NonNegativeInt = 20
     weight_decay: NonNegativeFloat = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    observer: Literal["minmax", "moving_average", "percentile"] = "moving_average"
+    observer: Literal["minmax", "moving_average", "percentile"] = "minmax"
     calibration_images: Annotated[int, Field(ge=8)] = 64
     freeze_ranges_at: Annotated[float, Field(gt=0, le=1)] = 0.6
 
