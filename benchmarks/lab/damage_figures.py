@@ -93,7 +93,7 @@ def _scores(damage: Damage) -> Figure:
         before, after = np.array(lost).T
         axes.scatter(before, after, s=14, marker="x", color=COLOURS[5], linewidth=1, label="lost")
     axes.set(xlabel="score in A", ylabel="score in B", xlim=(0, 1.01), ylim=(-0.02, 1.01))
-    axes.legend(fontsize="small", loc="upper left")
+    axes.legend(fontsize="small", loc="best")
     return figure
 
 
@@ -103,7 +103,7 @@ def _calibration(damage: Damage) -> Figure:
     for name, one, colour in (("A", damage.calibration_a, "#5b6675"), ("B", damage.calibration_b, _B)):
         _reliability(axes, name, one, colour)
     axes.set(xlabel="mean score", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
-    axes.legend(fontsize="small", loc="upper left")
+    axes.legend(fontsize="small", loc="best")
     return figure
 
 
