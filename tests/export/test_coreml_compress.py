@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,17 @@ from edgedet.export.inspect_coreml import operations, read
 from edgedet.export.options import ExportOptions
 from edgedet.export.parity import compare
 from edgedet.preprocess import UInt8Image
-from tests.converted_once import converted_once
 from tests.export.coreml_packages import copy_of, model_of, yolo
 from tests.exported_files import calibration_pictures
 
 COMPRESSED = ("int8", "int8-weights", "palette8", "palette6", "palette4", "pruned")
 Packages = Callable[[str], Path]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def converted(shared_folder: Path) -> Iterator[None]:
-    with converted_once(shared_folder / "converted"):
-        yield
+pytestmark = pytest.mark.usefixtures("lowered")
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+def packages(lowered: None, tmp_path_factory: pytest.TempPathFactory) -> Packages:
     """Precision to a package that several tests read; none may change it."""
 
     @cache
