@@ -89,9 +89,9 @@ def _print(console: Console, sweep: Sweep) -> None:
     from edgedet.benchmarks.lab.sweep_page import megabytes, on_front
 
     fronts = [on_front(sweep.rows, cost) for cost in ("size", "latency")]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("file", overflow="fold")
-    for name in ("MB", "AP", "change", "p50 ms", "speed-up"):
+    for name in ("MB", "AP", "change", "p50 ms", "x"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("parity", "best"):
         table.add_column(name, no_wrap=True)
@@ -105,7 +105,9 @@ def _print(console: Console, sweep: Sweep) -> None:
     console.print(table)
     reference = sweep.reference
     console.print(f"model.pt: AP {reference.metrics['coco_ap']:.4f} on {reference.pictures_text}.", highlight=False)
-    console.print("best: on the Pareto front of accuracy against size (s) or time (t). ?: disturbed.", highlight=False)
+    console.print("best: on the front of accuracy against size (s) or time (t). x: speed-up.", highlight=False)
+    if any(not latency.trusted for row in sweep.rows for latency in row.latencies):
+        console.print("?: other work disturbed this time.", highlight=False)
     for row in sweep.rows:
         if row.reason:
             console.print(f"{row.cell.name}: {row.reason}", highlight=False, markup=False, soft_wrap=True)
