@@ -126,7 +126,7 @@ def _outliers(graph: _Integers) -> str:
             continue
         ratio = hazards.outlier_ratio(scales.astype(np.float32).reshape(-1), width)
         if ratio is not None:
-            raise RuleError(hazards.outlying(node.output[0], ratio, width))
+            raise RuleError(hazards.outlying(reading.input[0], ratio, width))
     return "no layer's output hides small channels behind a large one, as far as the scales tell"
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _STYLES = {"pass": "green", "fail": "bold red", "not applicable": "dim"}
 _SHOWN = 20  # of labels, tensors and operators in the table; --json holds all
 _LONGEST_REASON = 600
+_CONTRACT_NAMES = ", ".join(row.name for row in CONTRACTS)
 
 
 def inspect_command(
@@ -29,7 +30,7 @@ def inspect_command(
         [],
         "--contract",
         metavar="NAME",
-        help=f"{', '.join(row.name for row in CONTRACTS)}; repeatable. Default: those for files of this kind.",
+        help=f"{_CONTRACT_NAMES}; repeatable. Default: those for files of this kind.",
     ),
     json: Path | None = typer.Option(None, "--json", metavar="FILE", help="Also write everything as JSON."),
 ) -> None:

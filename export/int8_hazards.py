@@ -62,11 +62,11 @@ def joined(name: str, wide: float, narrow: float) -> str:
     return f"{name!r} joins ranges {wide:.3g} and {narrow:.3g} wide under one scale: the narrow one gets {steps} steps"
 
 
-def outlying(name: str, ratio: float, width: float) -> str:
-    """The reason of OUTLIERS."""
+def outlying(weights: str, ratio: float, width: float) -> str:
+    """The reason of OUTLIERS; layers are known by the name of their weights."""
     return (
-        f"{name!r} has one scale for channels of which one has {ratio:.0f} x the weights of the median channel; a step "
-        f"is {width / 255:.2g}, so that small channels vanish"
+        f"the output of the layer with weights {weights[:80]!r} has one scale for all channels, of which one has "
+        f"{ratio:.0f} x the weights of the median channel; a step is {width / 255:.2g}, so that small channels vanish"
     )
 
 

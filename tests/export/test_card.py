@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from torch import Tensor
 
 from edgedet.errors import ModelFileError, NotRunError
+from edgedet.export.calibrate import CalibrationRecord
 from edgedet.export.card import CardRunner, FileCard
 from edgedet.runner import UnitDetections
 from edgedet.spec import digest_of
@@ -24,6 +26,18 @@ def test_a_card_goes_through_json(name: str) -> None:
     assert FileCard.from_json(card.to_json(), "file").to_json() == card.to_json()
 
 
+def test_how_a_file_was_calibrated_goes_through_json_and_changes_nothing_where_it_was_not() -> None:
+    calibrated = replace(CARD, calibration=CalibrationRecord(200, "ef" * 32, "percentile", 7))
+    assert FileCard.from_json(calibrated.to_json(), "file") == calibrated
+    assert json.loads(calibrated.to_json())["calibration"] == {
+        "images": 200,
+        "image_list_sha256": "ef" * 32,
+        "method": "percentile",
+        "seed": 7,
+    }
+    assert set(json.loads(CARD.to_json())) == {"spec", "spec_digest", "precision", "weights_sha256", "edgedet_version"}
+
+
 @pytest.mark.parametrize("text", [None, ""])
 def test_no_card_means_a_foreign_file(text: str | None) -> None:
     with pytest.raises(ModelFileError, match=r"x\.onnx: carries no edgedet spec"):
@@ -36,7 +50,17 @@ def _changed(**changes: object) -> str:
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", "null", "7", "{}", _changed(spec=None), _changed(spec={"name": "x"}), _changed(spec_digest="0" * 16)],
+    [
+        "{",
+        "[]",
+        "null",
+        "7",
+        "{}",
+        _changed(spec=None),
+        _changed(spec={"name": "x"}),
+        _changed(spec_digest="0" * 16),
+        _changed(calibration={"images": 3}),
+    ],
 )
 def test_damaged_and_changed_cards_are_refused(text: str) -> None:
     with pytest.raises(ModelFileError, match=r"x\.onnx: ") as caught:

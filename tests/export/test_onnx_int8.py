@@ -194,3 +194,18 @@ def test_scales_by_hand() -> None:
     assert Scale.of_range(0.0, 6.0) == Scale(np.float32(6 / 255), np.uint8(0))
     assert Scale.of_range(-2.55, 0.0).zero_point == 255
     assert Scale.of_range(0.0, 0.0).scale > 0
+
+
+def test_a_batch_of_any_size(lowered: None, tmp_path: Path) -> None:
+    path = _export(tmp_path / "batch.onnx", YOLO, ExportOptions("int8", dynamic_batch=True))
+    runner = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    size = SPECS[YOLO].input
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, size.height, size.width)).astype(np.float32)
+    together = runner.run(["detection_scores"], {"image": images})[0]
+    alone = [runner.run(["detection_scores"], {"image": image[None]})[0][0] for image in images]
+    np.testing.assert_allclose(together, np.stack(alone), atol=1e-6)
+
+
+def test_images_of_any_size(exported: Export) -> None:
+    artifact = exported(YOLO, "onnx", "int8", onnx_input="uint8-hwc").artifact
+    assert artifact.parity.passed, artifact.parity.reasons()

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from edgedet.errors import EdgedetError, ExportError, ModelFileError
 from edgedet.export import pipeline
@@ -26,12 +27,13 @@ from edgedet.formats import Format, export_formats
 from edgedet.model_file import load_model, save_model, weights_sha256
 from edgedet.preprocess import UInt8Image
 from edgedet.runner import HeadOutputs, UnitDetections
-from edgedet.spec import DetectorSpec
+from edgedet.spec import DetectorSpec, InputSpec
 from edgedet.torch_runner import TorchRunner
+from tests.exported_files import calibration_pictures
 from tests.small_models import SPECS, small_model
 
 SPEC = SPECS["yolov3_tiny"]
-ROW = Format("box", ".box", "tests_export_box_format", precisions=("fp32", "fp16"))
+ROW = Format("box", ".box", "tests_export_box_format", precisions=("fp32", "fp16", "int8"))
 FOLDER = Format("crate", ".crate", "tests_export_crate_format", precisions=("fp16",))
 
 
@@ -99,7 +101,7 @@ def box(model: Path, monkeypatch: pytest.MonkeyPatch) -> BoxFormat:
     for row, module in formats.items():
         monkeypatch.setitem(sys.modules, row.module, module)
     monkeypatch.setattr(pipeline, "export_formats", lambda: tuple(formats))
-    for precision in ("fp32", "fp16"):
+    for precision in ("fp32", "fp16", "int8"):
         monkeypatch.setitem(TOLERANCES, ("box", precision), TOLERANCES["onnx", precision])
     return formats[ROW]
 
@@ -257,6 +259,64 @@ def test_tool_versions_name_the_converters_of_a_format() -> None:
     assert {"edgedet", "torch", "onnx", "onnxruntime"} <= set(rows["onnx"])
     assert "coremltools" in rows["coreml"]
     assert "coremltools" not in rows["onnx"]
+
+
+def test_without_calibration_nothing_is_converted(box: BoxFormat, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"box: precision int8 needs photographs.*--calibration DATA"):
+        export_model(model, ["box"], tmp_path / "out", precision="int8")
+    assert box.calls == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_calibration_that_nothing_needs_is_not_read(box: BoxFormat, model: Path, tmp_path: Path) -> None:
+    def read(input_spec: InputSpec, method: str) -> CalibrationSet:
+        raise AssertionError("not called")
+
+    with pytest.raises(ExportError, match="precision fp16 measures no ranges"):
+        export_model(model, ["box"], tmp_path, precision="fp16", calibration=read)
+
+
+def test_how_a_file_was_calibrated_is_on_record(
+    box: BoxFormat, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (artifact,) = export_model(model, ["box"], tmp_path, precision="int8", calibration=calibration_pictures)
+    expected = calibration_pictures(SPEC.input)
+    assert artifact.calibration == expected.record
+    assert Artifact.read(artifact.path) == artifact
+    assert FileCard.from_json(artifact.path.read_text(), "file").calibration == expected.record
+    assert set(expected.warnings) <= set(artifact.notes)
+    assert "16 images only" in caplog.text
+    assert artifact.parity.images == 8, "on images it was calibrated on"
+    assert "calibration" not in export_model(model, ["box"], tmp_path)[0].to_json()
+
+
+def test_layers_in_float_are_named_in_full_and_unknown_ones_refused(
+    box: BoxFormat, model: Path, tmp_path: Path
+) -> None:
+    mixed = ExportOptions(float_layers=("box_heads",))
+    (artifact,) = export_model(
+        model, ["box"], tmp_path, precision="int8", options=mixed, calibration=calibration_pictures
+    )
+    assert artifact.path.name == "model.int8.mixed.box"
+    assert artifact.options["float_layers"] == ["box_heads.0", "box_heads.1"]
+    with pytest.raises(ExportError, match=r"no layer 'box_head\.0'.*Did you mean box_heads\.0"):
+        export_model(
+            model,
+            ["box"],
+            tmp_path,
+            precision="int8",
+            options=ExportOptions(float_layers=("box_head.0",)),
+            calibration=calibration_pictures,
+        )
+
+
+def test_weights_that_are_no_numbers_are_refused_for_integers(box: BoxFormat, tmp_path: Path) -> None:
+    network = small_model(SPEC)
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    save_model(tmp_path / "model.pt", network, SPEC)
+    with pytest.raises(ExportError, match="weights hold NaN"):
+        export_model(tmp_path / "model.pt", ["box"], tmp_path, precision="int8", calibration=calibration_pictures)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"schema": 1, "parity": {}}'])
