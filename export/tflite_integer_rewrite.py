@@ -11,7 +11,7 @@ tflite_equalize.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,15 +53,19 @@ def swish_inputs(graph: Graph) -> list[int]:
     return [int(operator.inputs[0]) for operator in graph.operators("HARD_SWISH")]
 
 
-def split_hard_swish(graph: Graph, channels: Mapping[int, tuple[Channels, Channels]]) -> Rewritten:
-    """Replace every HARD_SWISH of the graph.
+def split_hard_swish(
+    graph: Graph, channels: Mapping[int, tuple[Channels, Channels]], floats: Collection[int] = ()
+) -> Rewritten:
+    """Replace every HARD_SWISH of the graph that will read integers.
 
     Args:
         channels: ranges of the channels of `swish_inputs`; where one is missing, its channels stay as they are.
+        floats: `id` of layers that stay float, and with them the HARD_SWISH behind them.
     """
     done = Rewritten()
     for operator in graph.operators("HARD_SWISH"):
-        _split(graph, operator, channels.get(int(operator.inputs[0])), done)
+        if id(graph.producer(int(operator.inputs[0]))) not in floats:
+            _split(graph, operator, channels.get(int(operator.inputs[0])), done)
     return done
 
 

@@ -14,7 +14,7 @@ from edgedet.export.tflite_equalize import candidates, equalize
 from edgedet.export.tflite_fp16 import store_weights_as_float16
 from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_int8 import make_integer
-from edgedet.export.tflite_integer_plan import Plan, make_plan
+from edgedet.export.tflite_integer_plan import Plan, make_plan, stem
 from edgedet.export.tflite_integer_rewrite import Rewritten, split_hard_swish, swish_inputs
 from edgedet.export.tflite_layers import activation_of, operators_of_layers
 from edgedet.export.tflite_ranges import Range, measure_channels, measure_ranges
@@ -73,7 +73,9 @@ def _integer(job: Job) -> None:
     refuse_unfit_weights(layers_of(job.deployable))
     floats, learned = job.float_operators(), _learned(job)
     moved = rewrite_exactly(graph)
-    rewritten = _even_out(job, bits)
+    if bits == 8:
+        floats |= {id(operator) for operator in stem(graph)}
+    rewritten = _even_out(job, bits, floats)
     plan = make_plan(graph, (graph.tensor(BOX_CODES), graph.tensor(LOGITS)), floats)
     ranges = _ranges(job, plan, rewritten)
     for tensor, (low, high) in learned.items():
@@ -82,15 +84,15 @@ def _integer(job: Job) -> None:
     make_integer(graph, plan, choose_scales(graph, plan, ranges, bits))
 
 
-def _even_out(job: Job, bits: int) -> Rewritten:
+def _even_out(job: Job, bits: int, floats: set[int]) -> Rewritten:
     """HARD_SWISH split; channels of unlike ranges brought to one, except where training has seen them share a scale."""
     graph, image = job.graph, job.deployable.spec.input
     if bits == 16 or job.deployable.activation_ranges:
-        return split_hard_swish(graph, {})
+        return split_hard_swish(graph, {}, floats)
     assert job.calibration is not None
     channels = measure_channels(graph, (*candidates(graph), *swish_inputs(graph)), job.calibration, image)
     equalize(graph, channels)
-    return split_hard_swish(graph, channels)
+    return split_hard_swish(graph, channels, floats)
 
 
 def _learned(job: Job) -> dict[int, Range]:
