@@ -109,7 +109,9 @@ def environment_python(name: str, folder: Path) -> Path:
     if not done.exists():
         _run_or_say([sys.executable, "-m", "venv", "--clear", str(home)], name)
         site = home / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-        (site / "edgedet_packages.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
+        (site / "edgedet_packages.pth").write_text(
+            f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n", encoding="utf-8"
+        )
         _run_or_say([str(python), "-m", "pip", "install", "-q", *ENVIRONMENTS[name]], name)
         done.touch()
     return python

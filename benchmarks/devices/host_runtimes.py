@@ -109,7 +109,7 @@ class _Decoded(nn.Module):
 
 
 def _executorch(path: Path, threads: int | None) -> Runner:
-    """The .pt lowered to a .pte with XNNPACK; suppression is edgedet's reference. Threads are ExecuTorch's choice."""
+    """The .pt lowered to a .pte with XNNPACK; suppression is edgedet's reference."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime as Pte
@@ -119,9 +119,9 @@ def _executorch(path: Path, threads: int | None) -> Runner:
     from edgedet.torch_runner import TorchRunner
 
     if threads is not None:
-        raise NotRunError(
-            "ExecuTorch's Python runtime chooses its threads itself", "Give --cores instead of --threads."
-        )
+        from executorch.extension.pybindings import _C as pool  # noqa: N811 - a module
+
+        pool._unsafe_reset_threadpool(threads)  # the only way from Python (1.5); before anything runs it is safe
     loaded = load(path)
     assert isinstance(loaded, TorchRunner)
     image = loaded.spec.input
@@ -131,10 +131,13 @@ def _executorch(path: Path, threads: int | None) -> Runner:
     with tempfile.NamedTemporaryFile(suffix=".pte") as file:
         file.write(program.buffer)
         file.flush()
-        method = Pte.get().load_program(Path(file.name)).load_method("forward")
+        lowered = Pte.get().load_program(Path(file.name))
+        method = lowered.load_method("forward")
 
     class ExecuTorchRunner(TorchRunner):
         """The lowered network; the rest is the same."""
+
+        program = lowered  # the method reads from it and does not keep it
 
         @torch.inference_mode()
         def infer(self, network_pixels: Tensor) -> UnitDetections:

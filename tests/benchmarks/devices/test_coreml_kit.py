@@ -21,6 +21,9 @@ from edgedet.benchmarks.devices import mac, open_device
 from edgedet.benchmarks.devices.coreml_kit import JOB, README, RESULT, SCRIPT, make_kit
 from edgedet.benchmarks.devices.coreml_kit_result import Plan, PlannedOperator, plan_notes, read_kit_result
 from edgedet.benchmarks.latency import Latency, NotRun, read_results
+from edgedet.benchmarks.report import write_report
+from edgedet.benchmarks.report_collect import make_entry
+from edgedet.benchmarks.report_join import join_results
 from edgedet.benchmarks.request import Budget, Rate, Request, Steady, Sustained
 from edgedet.cli import main
 from edgedet.errors import ConfigError, DataError, EdgedetError, NotRunError
@@ -92,6 +95,9 @@ def test_from_the_kit_to_the_result_and_back(kit: Path, tmp_path: Path, capsys: 
     assert isinstance(missing, NotRun)
     assert missing.device == "mac"
     assert "this stand-in has no GPU" in missing.reason
+    page = write_report(tmp_path / "r.html", join_results([make_entry(package, None, None)], [out])[0], "t").read_text()
+    assert "Mac16,1, Apple M4" in page
+    assert "this stand-in has no GPU" in page
 
 
 @pytest.mark.usefixtures("a_mac")

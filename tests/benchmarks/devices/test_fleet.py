@@ -15,6 +15,8 @@ from edgedet.benchmarks.devices import fleet
 from edgedet.benchmarks.devices.fleet import run_fleet
 from edgedet.benchmarks.devices.fleet_file import Job, read_fleet
 from edgedet.benchmarks.latency import Latency, NotRun, read_results
+from edgedet.benchmarks.report_collect import make_entry
+from edgedet.benchmarks.report_join import join_results
 from edgedet.benchmarks.request import Rate, Sustained
 from edgedet.errors import ConfigError, DataError, ModelFileError
 from tests.benchmarks.devices.adb_stand_in import StandIn
@@ -131,6 +133,9 @@ def test_devices_run_at_once_failures_stop_nobody_and_what_is_measured_is_kept(
     assert results[2].device == "ssh:nowhere.invalid"
     assert "there is no such host" in results[2].reason
     assert read_results(jobs[1].place) == [results[1]]
+    (joined,), others = join_results([make_entry(file, None, None)], [tmp_path / "fleet-results"])
+    assert others == []
+    assert {timing.device.kind for timing in joined.timings} == {"android", "ssh"}
 
     again: list[Job] = []
 

@@ -66,7 +66,7 @@ def test_openvino_finds_what_onnx_runtime_finds(exported: Export) -> None:
 
 @pytest.mark.skipif(find_spec("executorch") is None, reason="ExecuTorch is not installed")
 def test_executorch_finds_what_torch_finds(model_pt: Path) -> None:
-    assert _same_boxes(model_pt, "executorch", threads=None) == "XNNPACK"
+    assert _same_boxes(model_pt, "executorch") == "XNNPACK"
 
 
 def test_threads_and_cores_are_recorded(model_pt: Path) -> None:
