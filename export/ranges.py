@@ -20,7 +20,7 @@ _SAMPLE = 2**17  # values of a tensor and image that a histogram counts
 _PERCENT = 99.99
 _LEVELS = 256
 _CANDIDATES = 48  # ends of a range that entropy tries, down to this share of what was seen
-_LEAST_SHARE = 0.05
+_LEAST_SHARE = 0.1
 
 
 class RangeMeter:
@@ -81,6 +81,11 @@ class RangeMeter:
     def _entropy(self) -> tuple[float, float]:
         """First the upper end is drawn in, then the lower; the least divergence wins, the wider range on ties."""
         low, high = min(self._low, 0.0), max(self._high, 0.0)
+        # ReLU gives zeros by the thousand. Zero is exact by any scale, so they must not speak for a fine one.
+        zero = _BINS // 2
+        self._counts[zero] = min(self._counts[zero], self._counts[zero - 1 : zero + 2 : 2].max())
+        if not self._counts.any():
+            return low, high
         shares = [float(share) for share in np.geomspace(1.0, _LEAST_SHARE, _CANDIDATES)]
         high = min((high * share for share in shares), key=lambda end: self._divergence(low, end))
         low = min((low * share for share in shares), key=lambda end: self._divergence(end, high))
