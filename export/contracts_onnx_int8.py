@@ -58,7 +58,8 @@ class _Integers:
         if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
             return None
         try:
-            return numpy_helper.to_array(tensor)
+            values = numpy_helper.to_array(tensor)
+            return values if values.dtype.kind in "iuf" else None
         except (ValueError, TypeError, KeyError, OverflowError):  # its bytes and its shape do not agree
             return None
 
@@ -104,7 +105,9 @@ class _Integers:
         """Layers, and the DequantizeLinear of their weights."""
         for node in self.nodes:
             if node.op_type in _WEIGHTED and len(node.input) > 1 and self.is_read_integer(node.input[1]):
-                yield node, self.makers[node.input[1]]
+                reading = self.makers[node.input[1]]
+                if len(reading.input) > 1:
+                    yield node, reading
 
 
 def _joined_ranges(graph: _Integers) -> str:
@@ -132,7 +135,7 @@ def _outliers(graph: _Integers) -> str:
 
 def _softmax(graph: _Integers) -> str:
     found = [
-        node.name or node.output[0]
+        node.name or node.op_type
         for node in graph.nodes
         if node.op_type == "QLinearSoftmax" or (node.op_type in _EXPONENTIAL and _is_between(graph, node))
     ]
@@ -148,7 +151,7 @@ def _is_between(graph: _Integers, node: Any) -> bool:
 
 
 def _batch_norm(graph: _Integers) -> str:
-    found = [node.name or node.output[0] for node in graph.nodes if node.op_type == "BatchNormalization"]
+    found = [node.name or node.op_type for node in graph.nodes if node.op_type == "BatchNormalization"]
     if found:
         raise RuleError(hazards.counted("batch norms beside 8-bit layers", found))
     return "batch norms are folded"
@@ -156,13 +159,17 @@ def _batch_norm(graph: _Integers) -> str:
 
 def _per_channel(graph: _Integers) -> str:
     places = [(node, reading.input[0], reading.input[1]) for node, reading in graph.layers()]
-    places += [(node, node.input[3], node.input[4]) for node in graph.nodes if node.op_type == "QLinearConv"]
+    places += [(node, node.input[3], node.input[4]) for node in graph.nodes if _is_qlinear_conv(node)]
     if not places:
         raise InapplicableError("no layer has 8-bit weights")
-    found = [node.name or node.output[0] for node, weights, scale in places if _has_one_scale(graph, weights, scale)]
+    found = [node.name or node.op_type for node, weights, scale in places if _has_one_scale(graph, weights, scale)]
     if found:
         raise RuleError(hazards.counted(f"of {len(places)} layers have one scale for all channels", found))
     return f"{len(places)} layers, each with a scale for each channel"
+
+
+def _is_qlinear_conv(node: Any) -> bool:
+    return node.op_type == "QLinearConv" and len(node.input) > 4
 
 
 def _has_one_scale(graph: _Integers, weights: str, scale: str) -> bool:
