@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from edgedet.benchmarks.request import Request
 from edgedet.data import Dataset, load_image
 from edgedet.errors import EdgedetError, ExportError
 from edgedet.evaluation import evaluate
+from edgedet.export import deployable
 from edgedet.export.artifact import Artifact, file_digest, json_path, tool_versions
 from edgedet.export.calibrate import CalibrationReader, CalibrationSet, read_calibration
 from edgedet.export.options import ExportOptions
@@ -144,7 +146,7 @@ class Store:
         return key_of(
             {
                 "model": self._model_sha256, "format": format, "options": options.to_json(), "calibration": record,
-                "tools": _tools(row), "parity": self._data_key,
+                "tools": _tools(row), "code": _code_digest(), "parity": self._data_key,
             }
         )  # fmt: skip
 
@@ -194,6 +196,15 @@ def _tools(row: Format) -> dict[str, str]:
         return tool_versions(row)
     except ImportError:  # a library is missing; the export will say which
         return {}
+
+
+@cache
+def _code_digest() -> str:
+    """Of the exporters' source, so that whoever changes it gets other files."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(str(deployable.__file__)).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _readable(model: Path) -> str:

@@ -72,6 +72,7 @@ def test_the_screen_decides_which_layers_get_runs(simulated: Simulated, monkeypa
         return 0.6 if not quantized and quantized is not None else 0.6 - 0.1 * (quantized is None or bad in quantized)
 
     monkeypatch.setattr(simulated, "ap", ap)
+    monkeypatch.setattr(simulated, "screen", lambda advance: errors)
     found = sensitivity(simulated, map_runs=5)
     assert len(asked) == 2 + 2 * 2
     assert (found.float_ap, found.int8_ap) == pytest.approx((0.6, 0.5))
