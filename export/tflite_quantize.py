@@ -79,8 +79,10 @@ def _integer(job: Job) -> None:
     plan = make_plan(graph, (graph.tensor(BOX_CODES), graph.tensor(LOGITS)), floats)
     ranges = _ranges(job, plan, rewritten)
     for tensor, (low, high) in learned.items():
-        factor = rewritten.factors.get(tensor, 1.0)
-        ranges[moved.get(tensor, tensor)] = (low * factor, high * factor)
+        factor, now = rewritten.factors.get(tensor, 1.0), moved.get(tensor, tensor)
+        for group in plan.groups:  # what only moves these values has their range, not the one that was measured
+            if now in group:
+                ranges |= dict.fromkeys(group, (low * factor, high * factor))
     make_integer(graph, plan, choose_scales(graph, plan, ranges, bits))
 
 
