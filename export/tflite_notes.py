@@ -8,6 +8,8 @@ from edgedet.export.tflite_postprocess import MAX_THREADS
 from edgedet.export.tflite_quantize import PRECISIONS
 from edgedet.spec import DetectorSpec, InputSpec
 
+GPU_PRECISIONS = ("fp32", "fp16")
+
 
 def problems(spec: DetectorSpec, options: ExportOptions) -> list[str]:
     """What a .tflite cannot express; empty when the export can start."""
@@ -15,6 +17,11 @@ def problems(spec: DetectorSpec, options: ExportOptions) -> list[str]:
     if options.precision not in PRECISIONS:
         found.append(f"--precision {options.precision}: TFLite files are written as {', '.join(PRECISIONS)}")
     mediapipe = options.tflite_layout == "mediapipe-gpu"
+    if mediapipe and options.precision not in GPU_PRECISIONS:
+        found.append(
+            f"--tflite-layout mediapipe-gpu: GPUs compute in floats, so the file is written as "
+            f"{' or '.join(GPU_PRECISIONS)}, not as {options.precision}"
+        )
     if options.dynamic_batch:
         taker = "MediaPipe" if mediapipe else "TFLite_Detection_PostProcess"
         found.append(f"a dynamic batch: {taker} takes one image; leave the option out")

@@ -82,6 +82,7 @@ def page_server(
         pass
 
     Handler.token, Handler.files, Handler.readers, Handler.posted = token, files, readers, posted
+    Handler.turn = threading.Lock()
     server = _Server((address, port), Handler)
     server.tls = tls
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
@@ -120,6 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
     files: Mapping[str, Path | bytes]
     readers: Mapping[str, Reader]
     posted: queue.Queue[Any]
+    turn: threading.Lock
 
     def do_GET(self) -> None:
         name = self._name()
@@ -155,10 +157,11 @@ class _Handler(BaseHTTPRequestHandler):
         if value is None:
             self._answer(HTTPStatus.BAD_REQUEST)
             return
-        try:
-            self._answer(HTTPStatus.NO_CONTENT)  # first, because the last post ends the server
-        finally:
-            self.posted.put(value)
+        with self.turn:  # whoever has its answer may post again at once: that must not come in first
+            try:
+                self._answer(HTTPStatus.NO_CONTENT)  # before the value, because the last one ends the server
+            finally:
+                self.posted.put(value)
 
     def _name(self) -> str | None:
         """What is asked for below the token; None, and refused, where the token is wrong."""

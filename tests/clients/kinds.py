@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from edgedet.export.precisions import PRECISIONS
+from edgedet.export.tflite_notes import GPU_PRECISIONS
 from edgedet.formats import format_by_name
 from tests.clients.clients import CLIENTS, Client
 from tests.small_models import SPECS
@@ -56,6 +57,7 @@ KINDS = (
         {"tflite_layout": "mediapipe-gpu"},
         clients=("mediapipe",),
         models=_ONE_OF_EACH_HEAD,
+        precisions=GPU_PRECISIONS,
         edges_count=False,
     ),
     Kind("onnx"),

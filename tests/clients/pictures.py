@@ -17,6 +17,7 @@ from PIL import Image
 
 from edgedet.data import load_image, read_dataset
 from edgedet.errors import NotRunError
+from edgedet.export.calibrate import CalibrationSet, read_calibration
 from edgedet.export.pictures import generated_pictures
 from edgedet.preprocess import UInt8Image, to_network_pixels
 from edgedet.spec import InputSpec
@@ -62,17 +63,30 @@ def shared_photographs() -> list[UInt8Image]:
     return photographs(_shared())
 
 
+def trained_calibration(input_spec: InputSpec, method: str) -> CalibrationSet:
+    """Images that trained networks have seen, to measure ranges of activations on: a `CalibrationReader`.
+
+    Raises:
+        NotRunError: EDGEDET_DATA names no folder.
+    """
+    return read_calibration(_bccd(), input_spec, method, split="trainval")
+
+
 def trained_photographs() -> list[UInt8Image]:
     """Of the data set that trained networks are from: every sixth of the test split of BCCD, 12 of 640 x 480.
 
     Raises:
         NotRunError: EDGEDET_DATA names no folder.
     """
+    samples = read_dataset(_bccd(), "test").samples
+    return [load_image(sample.image_path) for sample in samples[::6]]
+
+
+def _bccd() -> Path:
     folder = _shared()
     if folder is None:
         raise NotRunError("trained networks need photographs", "Let EDGEDET_DATA name the folder of shared data.")
-    samples = read_dataset(folder / "data" / "bccd", "test").samples
-    return [load_image(sample.image_path) for sample in samples[::6]]
+    return folder / "data" / "bccd"
 
 
 def _shared() -> Path | None:

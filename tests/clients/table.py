@@ -17,8 +17,10 @@ from pathlib import Path
 
 from edgedet.errors import NotRunError
 from edgedet.export.artifact import Artifact, json_path
+from edgedet.export.calibrate import CalibrationReader
 from edgedet.export.options import ExportOptions
 from edgedet.export.pipeline import artifact_name, export_model
+from edgedet.export.precisions import PRECISIONS
 from edgedet.files import write_text
 from edgedet.formats import format_by_name
 from edgedet.model_file import save_model
@@ -29,9 +31,9 @@ from tests.clients.clients import CLIENTS
 from tests.clients.environments import required
 from tests.clients.kinds import KINDS, Cell, Kind, cells, trained_cells
 from tests.clients.measure import Laboratory, Result
-from tests.clients.pictures import shared_photographs, trained_photographs
+from tests.clients.pictures import shared_photographs, trained_calibration, trained_photographs
 from tests.clients.resize import resize_table
-from tests.exported_files import Exported
+from tests.exported_files import Exported, calibration_pictures
 from tests.lowered_once import lowered_once
 from tests.small_models import SPECS, small_model
 
@@ -95,9 +97,13 @@ class _Exporter:
             out, options = self.folder / cell.precision, ExportOptions(precision=cell.precision, **cell.kind.options)
             path = out / artifact_name(model, row, options)
             if not json_path(path).exists():
-                export_model(model, [row.name], out, precision=cell.precision, options=options)
+                seen = self._calibration(cell) if PRECISIONS[cell.precision].needs_calibration else None
+                export_model(model, [row.name], out, precision=cell.precision, options=options, calibration=seen)
             self.made[key] = Exported(Artifact.read(path), model)
         return self.made[key]
+
+    def _calibration(self, cell: Cell) -> CalibrationReader:
+        return trained_calibration if cell.model in self.given else calibration_pictures
 
 
 def _measure(laboratory: Laboratory) -> Results:

@@ -186,11 +186,12 @@ def test_too_many_ties_fail() -> None:
 
 
 def test_every_exported_kind_of_file_has_tolerances_and_fp32_is_strict() -> None:
+    coarse = {"palette4": 0.3, "pruned": 0.3}  # accuracy is given up knowingly, and measured
     for row in export_formats():
         for precision in row.precisions:
             limits = tolerance_of(row.name, precision)
-            assert limits.coco_ap <= {"fp32": 0.002, "fp16": 0.005}.get(precision, 0.02)
-            assert limits.box_px <= (1 if precision in ("fp32", "fp16") else 10)
+            assert limits.coco_ap <= {"fp32": 0.002, "fp16": 0.005, **coarse}.get(precision, 0.02)
+            assert limits.box_px <= (1 if precision in ("fp32", "fp16") else 40 if precision in coarse else 10)
     assert all(limits.box_px <= 0.05 for (_, precision), limits in TOLERANCES.items() if precision == "fp32")
     with pytest.raises(ExportError, match="no tolerances"):
         tolerance_of("onnx", "int3")

@@ -151,8 +151,10 @@ def test_one_wrong_scale_fails_the_comparison(exported: Export, tmp_path: Path, 
     runner = made.runner()
     data = made.artifact.path.read_bytes()
     graph = Graph.parse(data)
-    middle = graph.operators("LEAKY_RELU")[5]
-    graph.main.tensors[int(middle.inputs[0])].quantization.scale *= np.float32(factor)
+    leaky = graph.operators("LEAKY_RELU")
+    middle = next(op for op in leaky[3:] if graph.operator_name(graph.producer(int(op.inputs[0]))) == "CONV_2D")
+    quantization = graph.main.tensors[int(middle.inputs[0])].quantization
+    quantization.scale = quantization.scale * np.float32(factor)
     path = tmp_path / "wrong.tflite"
     metadata = graph.to_bytes()
     path.write_bytes(to_tflite.append_files(metadata, runner.spec.class_names))

@@ -240,6 +240,8 @@ def test_what_mediapipe_cannot_do_is_named() -> None:
     assert "labels_per_box" in found
     (found,) = to_tflite.problems(spec, replace(MEDIAPIPE, dynamic_batch=True))
     assert "MediaPipe takes one image" in found
+    (found,) = to_tflite.problems(spec, replace(MEDIAPIPE, precision="int8"))
+    assert "written as fp32 or fp16, not as int8" in found
 
 
 def test_notes_tell_what_the_app_must_do() -> None:

@@ -7,6 +7,7 @@ import json
 import queue
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -105,6 +106,15 @@ def test_malformed_posts_are_refused_and_nothing_is_lost(server: PageServer, bod
     taken = [server.posted.get(timeout=10) for _ in range(2)]
     assert [isinstance(one, Browser) and one.session for one in taken] == ["1", "2"]
     assert server.posted.empty()
+
+
+def test_what_is_posted_first_comes_in_first(server: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has an answer posts again at once, and the second connection's thread must not overtake the first's."""
+    put = server.posted.put
+    monkeypatch.setattr(server.posted, "put", lambda one: (time.sleep(0.2 if one.session == "1" else 0), put(one)))
+    for session in ("1", "2"):
+        assert ask(server, "POST", "browser", json.dumps({**BROWSER, "session": session}).encode())[0] == 204
+    assert [server.posted.get(timeout=10).session for _ in range(2)] == ["1", "2"]
 
 
 def test_results_are_read_strictly() -> None:
