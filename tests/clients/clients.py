@@ -26,6 +26,7 @@ class Client:
         rounding_px: how far whole numbers may move a corner, in pixels of the image; 0 where it answers in floats.
             A corner that is written as a whole left edge plus a whole width may be 2 px off.
         newest_python: the last version its wheels exist for; None when there is no such limit.
+        other_kernels: precisions whose integers it rounds in another way than the runtimes that edgedet measures with.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Client:
     own_resize: bool = False
     rounding_px: float = 0.0
     newest_python: tuple[int, int] | None = None
+    other_kernels: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -63,7 +65,8 @@ CLIENTS: dict[str, Client] = {
         ),
         Client("mediapipe", "MediaPipe Tasks", "tflite", own_resize=True, rounding_px=2.0),
         Client("tensorflow", "TensorFlow Lite interpreter", "tflite", newest_python=(3, 12)),
-        Client("tflite_runtime", "tflite-runtime", "tflite", newest_python=(3, 11)),
+        # 2.14 leaves int8 to TFLite's built-in kernels; all the others here compute it in XNNPACK's.
+        Client("tflite_runtime", "tflite-runtime", "tflite", newest_python=(3, 11), other_kernels=("int8",)),
         Client("onnxruntime", "ONNX Runtime, newest", "onnx"),
         Client("onnxruntime_1_17", "ONNX Runtime 1.17", "onnx", newest_python=(3, 12)),
         Client("coremltools", "coremltools", "coreml"),

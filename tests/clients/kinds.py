@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from edgedet.export.precisions import PRECISIONS
 from edgedet.export.tflite_notes import GPU_PRECISIONS
 from edgedet.formats import format_by_name
+from tests.clients.agreement import LIMITS, OTHER_ROUNDING, Limits
 from tests.clients.clients import CLIENTS, Client
 from tests.small_models import SPECS
 
@@ -65,8 +66,7 @@ KINDS = (
     Kind("coreml"),
     Kind("coreml", {"coreml_target": "iOS14"}, models=_ONE_OF_EACH_HEAD, precisions=("fp32",)),
     *(Kind("coreml", {"coreml_target": target}, models=_ONE, precisions=("fp16",)) for target in _LATER_TARGETS),
-    Kind("coreml", {"coreml_nms": "op"}, models=_ONE),
-    Kind("coreml", {"coreml_nms": "none"}, models=_ONE),
+    *(Kind("coreml", {"coreml_nms": how}, models=_ONE, precisions=("fp32", "fp16")) for how in ("op", "none")),
 )
 # What an integer file asks of a library does not depend on what stands around the layers.
 INTEGER = tuple(row.name for row in PRECISIONS.values() if row.mixed)
@@ -85,6 +85,16 @@ class Cell:
     @property
     def id(self) -> str:
         return "-".join((self.client.name, self.kind.title.replace(" ", "."), self.model, self.precision))
+
+    @property
+    def limits(self) -> Limits:
+        """What must agree on pictures that reach the network as the same pixels."""
+        return OTHER_ROUNDING if self.precision in self.client.other_kernels else LIMITS[self.precision]
+
+    @property
+    def limits_as_taken(self) -> Limits:
+        """What must agree after the client's arithmetic of pixels: its last bit may round an integer elsewhere."""
+        return OTHER_ROUNDING if PRECISIONS[self.precision].needs_calibration else self.limits
 
 
 def cells() -> Iterator[Cell]:

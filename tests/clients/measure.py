@@ -150,8 +150,8 @@ class Laboratory:
         taken, magnified = pairs[: len(pictures.as_taken)], pairs[len(pictures.as_taken) :]
         return Result(
             answer,
-            agree(taken, rounding_px),
-            agree(magnified, rounding_px),
+            agree(taken, rounding_px, cell.limits_as_taken.iou_min),
+            agree(magnified, rounding_px, cell.limits.iou_min),
             agree(taken, rounding_px, iou_min=0.5),
             by,
         )

@@ -26,7 +26,6 @@ from edgedet.formats import format_by_name
 from edgedet.model_file import save_model
 from edgedet.progress import track
 from edgedet.torch_runner import open_runner
-from tests.clients.agreement import LIMITS
 from tests.clients.clients import CLIENTS
 from tests.clients.environments import required
 from tests.clients.kinds import KINDS, Cell, Kind, cells, trained_cells
@@ -121,7 +120,7 @@ def _ask(laboratory: Laboratory, cell: Cell) -> Result | NotRunError:
 def _holds(cell: Cell, result: Result | NotRunError) -> bool:
     if isinstance(result, NotRunError):
         return not required()
-    return bool(result.magnified and result.magnified.holds(LIMITS[cell.precision]))
+    return bool(result.magnified and result.magnified.holds(cell.limits))
 
 
 def _summary(wanted: list[Cell], results: Results) -> list[str]:

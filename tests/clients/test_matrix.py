@@ -12,7 +12,6 @@ from filelock import FileLock
 from edgedet.errors import NotRunError
 from edgedet.export.options import ExportOptions, choices
 from edgedet.formats import export_formats
-from tests.clients.agreement import LIMITS
 from tests.clients.clients import CLIENTS
 from tests.clients.environments import REQUIRE, required
 from tests.clients.kinds import KINDS, Cell, cells, models_of
@@ -48,15 +47,14 @@ def laboratory(exported: Export, shared_folder: Path, tmp_path_factory: pytest.T
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.id)
 def test_client_takes_the_file_and_finds_the_same(laboratory: Laboratory, cell: Cell) -> None:
     result = _result(laboratory, cell)
-    limits = LIMITS[cell.precision]
 
     assert result.answer.accepted, result.answer.error
     assert result.magnified
     assert result.as_taken
     assert result.magnified.counted >= DETECTIONS_MIN
-    assert result.magnified.holds(limits), result.magnified
+    assert result.magnified.holds(cell.limits), result.magnified
     if not cell.client.own_resize:  # with another kernel the pixels differ: docs/compatibility.md has the figures
-        assert result.as_taken.holds(limits), result.as_taken
+        assert result.as_taken.holds(cell.limits_as_taken), result.as_taken
 
 
 def _result(laboratory: Laboratory, cell: Cell) -> Result:
