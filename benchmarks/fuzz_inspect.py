@@ -2,7 +2,7 @@
 
     python -m edgedet.benchmarks.fuzz_inspect [--files 10000] [--seed 0] [--json FILE]
 
-The files are mutations of seven small ones that edgedet exports first. They are read in a process of its own, whose
+The files are mutations of eight small ones that edgedet exports first. They are read in a process of its own, whose
 memory is limited, so that even a crash of a native library would show as a failure and not as silence. Linux only.
 """
 
@@ -67,40 +67,47 @@ class Tally:
 
 @dataclass(frozen=True)
 class Base:
-    """A file to start from: an exporter's module and options, or the specification inside of another base."""
+    """A file to start from: an exporter's module, precision and options, or the specification inside another base."""
 
     name: str
     module: str = ""
+    precision: str = "fp32"
     options: tuple[tuple[str, str], ...] = ()
     inside: str = ""
 
 
 BASES = (
     Base("four_outputs.tflite", "to_tflite"),
-    Base("two_outputs.tflite", "to_tflite", (("tflite_layout", "mediapipe-gpu"),)),
+    Base("two_outputs.tflite", "to_tflite", options=(("tflite_layout", "mediapipe-gpu"),)),
+    Base("integers.tflite", "to_tflite", "int8"),
     Base("graph.onnx", "to_onnx"),
     Base("program.mlpackage", "to_coreml"),
     Base("program.mlmodel", inside="program.mlpackage"),
-    Base("network.mlpackage", "to_coreml", (("coreml_target", "iOS14"),)),
+    Base("network.mlpackage", "to_coreml", options=(("coreml_target", "iOS14"),)),
     Base("network.mlmodel", inside="network.mlpackage"),
 )
 
 
 def base_files(folder: Path, bases: Sequence[Base] = BASES) -> list[Path]:
     """Small exported files to start from."""
+    from edgedet.export.calibrate import calibration_of_arrays
     from edgedet.export.card import FileCard
     from edgedet.export.deployable import Deployable
     from edgedet.export.options import ExportOptions
+    from edgedet.export.pictures import picture
 
     deployable = _tiny_network(Deployable)
-    card = FileCard(deployable.spec, "fp32", deployable.weights_sha256, "0")
+    pictures = [picture(np.random.default_rng(seed), 64, 64) for seed in range(16)]
+    calibration = calibration_of_arrays(pictures, deployable.spec.input)
     for base in bases:
         path = folder / base.name
         if base.inside:
             shutil.copyfile(next((folder / base.inside).rglob("*.mlmodel")), path)
         else:
             module = importlib.import_module(f"edgedet.export.{base.module}")
-            module.export(deployable, ExportOptions("fp32", **dict(base.options)), card, path)  # type: ignore[arg-type]
+            card = FileCard(deployable.spec, base.precision, deployable.weights_sha256, "0")
+            options = ExportOptions(base.precision, **dict(base.options))  # type: ignore[arg-type]
+            module.export(deployable, options, card, path, calibration)
     return [folder / base.name for base in bases]
 
 

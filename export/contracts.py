@@ -39,6 +39,9 @@ class Contract:
 CONTRACTS = (
     Contract("task-library", "tflite", "edgedet.export.contracts_task_library", "TFLite Task Library, ObjectDetector"),
     Contract("mediapipe", "tflite", "edgedet.export.contracts_mediapipe", "MediaPipe Tasks, ObjectDetector"),
+    Contract(
+        "tflite-int8", "tflite", "edgedet.export.contracts_tflite_int8", "8 bits without loss of accuracy or time"
+    ),
     Contract("vision", "coreml", "edgedet.export.contracts_vision", "Apple Vision, recognised objects"),
     Contract("onnx", "onnx", "edgedet.export.contracts_onnx", "ONNX Runtime 1.17 and edgedet's own outputs"),
     Contract("onnx-int8", "onnx", "edgedet.export.contracts_onnx_int8", "8 bits without loss of accuracy or time"),

@@ -37,9 +37,11 @@ _MODEL_TABLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("tensors", "[Tensor]"), ("inputs", "[int]"), ("outputs", "[int]"), ("operators", "[Operator]"),
     ),
     "Tensor": (
-        ("shape", "[int]"), ("type", "byte"), ("buffer", "uint"), ("name", "string"), ("quantization", SKIPPED),
+        ("shape", "[int]"), ("type", "byte"), ("buffer", "uint"), ("name", "string"),
+        ("quantization", "QuantizationParameters"),
         ("is_variable", SKIPPED), ("sparsity", SKIPPED), ("shape_signature", "[int]"),
     ),
+    "QuantizationParameters": (("min", SKIPPED), ("max", SKIPPED), ("scale", "[float]")),
     "Operator": (
         ("opcode_index", "uint"), ("inputs", "[int]"), ("outputs", "[int]"), ("builtin_options_type", SKIPPED),
         ("builtin_options", SKIPPED), ("custom_options", "[ubyte]"),
@@ -58,12 +60,13 @@ _LABEL_TYPES = ("TENSOR_VALUE_LABELS", "TENSOR_AXIS_LABELS")
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the first subgraph; `shape` is None where the file leaves it to the run."""
+    """A tensor of the first subgraph; `shape` is None where the file leaves it to the run, `scales` are of integers."""
 
     name: str
     shape: tuple[int, ...] | None
     dtype: str
     buffer: int
+    scales: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,14 @@ class TfliteFile:
         """The operator that writes each tensor."""
         return {tensor: operator for operator in self.operators for tensor in operator.outputs}
 
+    def stored(self, tensor: int) -> Any:
+        """The bytes of a constant; none for anything else."""
+        number = self.tensors[tensor].buffer
+        return self.buffers[number] if 0 < number < len(self.buffers) else b""
+
     def constant(self, tensor: int) -> npt.NDArray[Any] | None:
         """The values of a constant, flat; None for anything else."""
-        found = self.tensors[tensor]
-        data = self.buffers[found.buffer] if 0 < found.buffer < len(self.buffers) else b""
+        found, data = self.tensors[tensor], self.stored(tensor)
         if not len(data) or found.dtype not in _NUMPY_DTYPES or len(data) % np.dtype(found.dtype).itemsize:
             return None
         return np.frombuffer(data, found.dtype)
@@ -185,7 +192,9 @@ def _file(model: Fields, data: memoryview) -> TfliteFile:
 def _tensor(entry: Fields) -> Tensor:
     shape = entry.get("shape_signature") or entry.get("shape")
     dtype = _DTYPES.get(entry.get("type", 0), f"type {entry.get('type')}")
-    return Tensor(entry.get("name", ""), tuple(shape) if shape is not None else None, dtype, entry.get("buffer", 0))
+    scales = tuple(entry.get("quantization", {}).get("scale", ()))
+    shape = tuple(shape) if shape is not None else None
+    return Tensor(entry.get("name", ""), shape, dtype, entry.get("buffer", 0), scales)
 
 
 def _operator(model: Fields, entry: Fields) -> Operator:

@@ -62,6 +62,14 @@ def joined(name: str, wide: float, narrow: float) -> str:
     return f"{name!r} joins ranges {wide:.3g} and {narrow:.3g} wide under one scale: the narrow one gets {steps} steps"
 
 
+def joined_kinds(name: str, bounded: str, layer: str) -> str:
+    """The reason of JOINED_RANGES where the common scale is that of 0..1, and cuts what may lie outside."""
+    return (
+        f"{name[:80]!r} joins {bounded[:60]!r}, which lies in 0..1 by definition, and {layer[:60]!r}, the output of a "
+        "layer, under the scale of the first: all of the second that lies outside of 0..1 is cut off"
+    )
+
+
 def outlying(weights: str, ratio: float, width: float) -> str:
     """The reason of OUTLIERS; layers are known by the name of their weights."""
     return (

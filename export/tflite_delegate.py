@@ -1,10 +1,26 @@
-"""Which operators of a TFLite file its delegate leaves to the interpreter."""
+"""Which operators of a TFLite file XNNPACK, its delegate on CPUs, leaves to the interpreter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+# What XNNPACK takes with 8-bit tensors (LiteRT 2.3, where tests/export/test_contracts_tflite_int8.py tries it).
+INT8_OPERATORS = frozenset((
+    "ADD", "BATCH_MATMUL", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "ELU", "FULLY_CONNECTED",
+    "LEAKY_RELU", "LOGISTIC", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN", "RESHAPE",
+    "RESIZE_BILINEAR", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TRANSPOSE",
+    "TRANSPOSE_CONV",
+))  # fmt: skip
+MOST_JOINED = 5  # tensors of one CONCATENATION; they must have its scale
+# Scale of an input / scale of the output, from (included) and to (excluded): of each input; for MUL of both together;
+# for layers of input and weights together (xnnpack_delegate.cc and the checks of XNNPACK's own operators).
+RATIOS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("ADD", "SUB"), (2.0**-10, 2.0**8)),
+    "MUL": (2.0**-16, 2.0**8),
+    "LEAKY_RELU": (2.0**-8, 2.0**7),
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"), (2.0**-32, 2.0**8)),
+}
 _DELEGATE = "DELEGATE"
 
 

@@ -1,8 +1,8 @@
 """Scales and zero points from ranges, within the ratios that XNNPACK takes.
 
-XNNPACK refuses an operator whose output is far finer or coarser than its inputs (xnnpack_delegate.cc and the checks of
-XNNPACK's own operators, LiteRT 2.3). Trained networks stay far within its limits. Where one is broken, a scale is made
-coarser: the values at the limit are then a 256th of the other tensor's steps, so nothing is lost that counted.
+XNNPACK refuses an operator whose output is far finer or coarser than its inputs (tflite_delegate.RATIOS, LiteRT 2.3).
+Trained networks stay far within its limits. Where one is broken, a scale is made coarser: the values at the limit are
+then a 256th of the other tensor's steps, so nothing is lost that counted.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgedet.export.tflite_delegate import RATIOS
 from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_integer_plan import WEIGHTED, Plan, activations
 from edgedet.export.tflite_ranges import Range
 
 _ROUNDING = 1.001  # stay clear of the limits by this
-_WIDEST_ADD, _NARROWEST_ADD = 2.0**8, 2.0**-10  # input scale / output scale of ADD and SUB
-_WIDEST_MUL, _NARROWEST_MUL = 2.0**8, 2.0**-16  # product of the input scales / output scale
-_WIDEST_LEAKY, _NARROWEST_LEAKY = 2.0**7, 2.0**-8
-_WIDEST_LAYER = 2.0**8  # input scale x weight scale / output scale
+_NARROWEST_ADD, _WIDEST_ADD = RATIOS["ADD"]
+_NARROWEST_MUL, _WIDEST_MUL = RATIOS["MUL"]
+_NARROWEST_LEAKY, _WIDEST_LEAKY = RATIOS["LEAKY_RELU"]
+_WIDEST_LAYER = RATIOS["CONV_2D"][1]
 _LEAST_SCALE = 1e-9
 
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.export import broken_coreml, broken_onnx, broken_onnx_int8, broken_tflite, broken_two_outputs
+from tests.export import (
+    broken_coreml,
+    broken_onnx,
+    broken_onnx_int8,
+    broken_tflite,
+    broken_tflite_int8,
+    broken_two_outputs,
+)
 from tests.export.broken import Broken
 
 BROKEN: tuple[Broken, ...] = (
     *broken_tflite.BROKEN,
+    *broken_tflite_int8.BROKEN,
     *broken_two_outputs.BROKEN,
     *broken_onnx.BROKEN,
     *broken_onnx_int8.BROKEN,

@@ -18,6 +18,7 @@ BASES: dict[str, dict[str, Any]] = {
     "tflite": {},
     "tflite-uint8": {"tflite_input": "uint8"},
     "tflite-gpu": {"tflite_layout": "mediapipe-gpu"},
+    "tflite-int8": {"precision": "int8"},
     "onnx": {},
     "onnx-images": {"onnx_input": "uint8-hwc"},
     "onnx-int8": {"precision": "int8"},

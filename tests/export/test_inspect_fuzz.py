@@ -15,7 +15,7 @@ from edgedet.export.inspect import KINDS, inspect_file
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """One of each kind: the others cost seconds of conversion."""
-    names = ("four_outputs.tflite", "graph.onnx", "program.mlpackage", "program.mlmodel")
+    names = ("four_outputs.tflite", "integers.tflite", "graph.onnx", "program.mlpackage", "program.mlmodel")
     return base_files(tmp_path_factory.mktemp("bases"), [base for base in BASES if base.name in names])
 
 
