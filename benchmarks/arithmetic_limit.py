@@ -1,18 +1,15 @@
-"""How near exported files come to what one core can compute: their GFLOP/s against a measured loop of multiply-adds.
+"""How near exported files come to what one core can compute: their speed against a measured loop of multiply-adds.
 
     python -m edgedet.benchmarks.arithmetic_limit run/model.pt run/model.onnx run/model.tflite [--json FILE]
 
-The limit is a loop of independent multiply-adds in C (templates/fma_loop.c), compiled on this machine for this machine;
-of three vector widths the fastest counts. Multiply-adds of a network are those of its convolutions, 2 FLOP each. The
-loop and the network up to its raw heads run in turns on one thread; of both, the time is the lower quartile. Parts are
-the network's time in the proportions of `edgedet bench --operators`.
+The limit is a loop of independent multiply-adds in C (see core_limits.py): of floats, and for int8 files of 8-bit
+integers. Multiply-adds of a network are those of its convolutions, 2 FLOP each, whatever their type. The loop and the
+network up to its raw heads run in turns on one thread; of both, the time is the lower quartile. Parts are the network's
+time in the proportions of `edgedet bench --operators`.
 """
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
 import tempfile
 import time
 from collections import defaultdict
@@ -26,6 +23,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from edgedet.benchmarks.core_limits import Loop, compile_loops
 from edgedet.benchmarks.operators import attribute
 from edgedet.errors import EdgedetError, NotRunError
 from edgedet.export.card import CardRunner
@@ -37,10 +35,7 @@ from edgedet.progress import track
 
 SCHEMA = 1
 AIM = 0.75
-WIDTHS_BYTES = (16, 32, 64)
-_SOURCE = Path(__file__).parent / "templates" / "fma_loop.c"
-_FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
-_ACCUMULATORS, _FLOAT_BYTES = 12, 4
+AIM_INT8 = 0.5
 _LOOPS = 20_000
 _QUARTILE = 25.0
 
@@ -55,6 +50,7 @@ class Achieved:
     gflop: float
     ms: float
     limit_gflops: float
+    precision: str = "fp32"
 
     @property
     def gflops(self) -> float:
@@ -63,36 +59,6 @@ class Achieved:
     @property
     def share(self) -> float:
         return self.gflops / self.limit_gflops
-
-
-def compile_loop(folder: Path) -> dict[int, Callable[[int], float]]:
-    """The loop by width in bytes: rounds to GFLOP/s of one call.
-
-    Raises:
-        NotRunError: there is no C compiler, or it fails.
-    """
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise NotRunError("there is no C compiler, so the limit cannot be measured", "Install gcc or clang.")
-    library = folder / "fma_loop.so"
-    done = subprocess.run([compiler, *_FLAGS, str(_SOURCE), "-o", str(library)], capture_output=True, text=True)
-    if done.returncode:
-        raise NotRunError(f"{compiler} cannot compile the loop ({done.stderr.strip()[:200]})", "Try another compiler.")
-    loaded = ctypes.CDLL(str(library))
-    return {width: _loop(loaded, width) for width in WIDTHS_BYTES}
-
-
-def _loop(library: ctypes.CDLL, width: int) -> Callable[[int], float]:
-    function = getattr(library, f"fma_{width}")
-    function.restype, function.argtypes = ctypes.c_float, [ctypes.c_long, ctypes.c_float, ctypes.c_float]
-    flop = _ACCUMULATORS * (width // _FLOAT_BYTES) * 2
-
-    def run(rounds: int) -> float:
-        start = time.perf_counter()
-        function(rounds, 0.5, 0.5)
-        return rounds * flop / (time.perf_counter() - start) / 1e9
-
-    return run
 
 
 def gflop_by_part(network: nn.Module, height: int, width: int) -> dict[str, float]:
@@ -130,20 +96,23 @@ def achieved(model: Path, files: Sequence[Path], rounds: int = 100) -> list[Achi
     gflop = gflop_by_part(reference.model, image.height, image.width)
     pixels = to_network_pixels(generated_pictures()[0], image)
     with tempfile.TemporaryDirectory(prefix="edgedet-fma-") as scratch:
-        loops = compile_loop(Path(scratch))
+        loops = compile_loops(Path(scratch))
         return [row for path in files for row in _of_file(path, gflop, pixels, loops, rounds)]
 
 
 def _of_file(
-    path: Path, gflop: dict[str, float], pixels: Tensor, loops: dict[int, Callable[[int], float]], rounds: int
+    path: Path, gflop: dict[str, float], pixels: Tensor, loops: dict[str, dict[int, Loop]], rounds: int
 ) -> list[Achieved]:
     runner = load(path, 1)
     assert isinstance(runner, CardRunner)
+    kind = "int8" if runner.precision == "int8" else "float"
+    if not loops[kind]:
+        raise NotRunError(f"{path}: this core has no instructions for 8-bit dot products", "Give float files.")
     run = _up_to_heads(runner)
     times_ms: list[float] = []
-    speeds: dict[int, list[float]] = {width: [] for width in loops}
+    speeds: dict[int, list[float]] = {width: [] for width in loops[kind]}
     for _ in track(range(rounds), path.name, total=rounds):
-        for width, loop in loops.items():
+        for width, loop in loops[kind].items():
             speeds[width].append(loop(_LOOPS))
         run(pixels)
         start = time.perf_counter()
@@ -155,8 +124,11 @@ def _of_file(
     known = {name: parts_ms for name, parts_ms in parts.items() if name in gflop}
     before = sum(ms for name, ms in parts.items() if name in ("normalise", "backbone", "head", "backbone and head"))
     name, runtime = str(path), runner.runtime
-    whole = Achieved(name, runtime, "network", sum(gflop.values()), whole_ms, limit)
-    rows = [Achieved(name, runtime, part, gflop[part], whole_ms * ms / before, limit) for part, ms in known.items()]
+    whole = Achieved(name, runtime, "network", sum(gflop.values()), whole_ms, limit, runner.precision)
+    rows = [
+        Achieved(name, runtime, part, gflop[part], whole_ms * ms / before, limit, runner.precision)
+        for part, ms in known.items()
+    ]
     return [whole, *rows]
 
 
@@ -196,7 +168,7 @@ def main(
     Console().print(table)
     if json is not None:
         found = [{**asdict(row), "gflops": row.gflops, "share": row.share} for row in rows]
-        write_json(json, {"schema": SCHEMA, "aim": AIM, "rows": found})
+        write_json(json, {"schema": SCHEMA, "aim": AIM, "aim_int8": AIM_INT8, "rows": found})
 
 
 if __name__ == "__main__":

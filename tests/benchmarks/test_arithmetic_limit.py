@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from edgedet.benchmarks import arithmetic_limit
-from edgedet.benchmarks.arithmetic_limit import WIDTHS_BYTES, Achieved, achieved, compile_loop, gflop_by_part
-from edgedet.errors import NotRunError
+from edgedet.benchmarks.arithmetic_limit import Achieved, achieved, gflop_by_part
 from tests.exported_files import Export
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="not run: there is no C compiler")
@@ -29,20 +27,6 @@ def test_shares() -> None:
     row = Achieved("m.onnx", "onnxruntime", "network", gflop=1.5, ms=10.0, limit_gflops=200.0)
     assert row.gflops == pytest.approx(150)
     assert row.share == pytest.approx(0.75)
-
-
-@needs_compiler
-def test_the_loop_is_not_left_out(tmp_path: Path) -> None:
-    loops = compile_loop(tmp_path)
-    assert tuple(loops) == WIDTHS_BYTES
-    for loop in loops.values():
-        assert 0.1 < max(loop(100_000) for _ in range(3)) < 2000  # GFLOP/s of a core; without the loop far more
-
-
-def test_without_a_compiler_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arithmetic_limit.shutil, "which", lambda name: None)
-    with pytest.raises(NotRunError, match="no C compiler"):
-        compile_loop(tmp_path)
 
 
 @needs_compiler
