@@ -5,7 +5,7 @@
 The limit is a loop of independent multiply-adds in C (see core_limits.py): of floats, and for int8 files of 8-bit
 integers. Multiply-adds of a network are those of its convolutions, 2 FLOP each, whatever their type. The loop and the
 network up to its raw heads run in turns on one thread; of both, the time is the lower quartile. Parts are the network's
-time in the proportions of `edgedet bench --operators`.
+time in the proportions of `edgedet bench --operators`; of a float .onnx file, so are convolutions by kind.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from edgedet.benchmarks.convolution_kinds import convolution_ms, kind_of
 from edgedet.benchmarks.core_limits import Loop, compile_loops
 from edgedet.benchmarks.operators import attribute
 from edgedet.errors import EdgedetError, NotRunError
@@ -61,14 +62,13 @@ class Achieved:
         return self.gflops / self.limit_gflops
 
 
-def gflop_by_part(network: nn.Module, height: int, width: int) -> dict[str, float]:
-    """GFLOP of all convolutions of one picture, in "backbone" and "head" (whatever lies outside the backbone)."""
+def gflop_by(network: nn.Module, height: int, width: int, group: Callable[[str, nn.Conv2d], str]) -> dict[str, float]:
+    """GFLOP of all convolutions of one picture, in groups by name and module."""
     found: dict[str, float] = defaultdict(float)
 
     def count(name: str) -> Any:
         def hook(module: nn.Conv2d, inputs: Any, output: Tensor) -> None:
-            part = "backbone" if name.startswith(("backbone.", "extras.")) else "head"
-            found[part] += 2 * output.numel() * module.weight[0].numel() / 1e9
+            found[group(name, module)] += 2 * output.numel() * module.weight[0].numel() / 1e9
 
         return hook
 
@@ -84,6 +84,11 @@ def gflop_by_part(network: nn.Module, height: int, width: int) -> dict[str, floa
     return dict(found)
 
 
+def part_of(name: str, module: nn.Conv2d) -> str:
+    """ "backbone" or "head", which is whatever lies outside the backbone."""
+    return "backbone" if name.startswith(("backbone.", "extras.")) else "head"
+
+
 def achieved(model: Path, files: Sequence[Path], rounds: int = 100) -> list[Achieved]:
     """Measure files of one network on one thread.
 
@@ -93,15 +98,20 @@ def achieved(model: Path, files: Sequence[Path], rounds: int = 100) -> list[Achi
     torch.set_num_threads(1)
     reference: Any = load(model)
     image = reference.spec.input
-    gflop = gflop_by_part(reference.model, image.height, image.width)
+    gflop, by_kind = (gflop_by(reference.model, image.height, image.width, group) for group in (part_of, kind_of))
     pixels = to_network_pixels(generated_pictures()[0], image)
     with tempfile.TemporaryDirectory(prefix="edgedet-fma-") as scratch:
         loops = compile_loops(Path(scratch))
-        return [row for path in files for row in _of_file(path, gflop, pixels, loops, rounds)]
+        return [row for path in files for row in _of_file(path, gflop, by_kind, pixels, loops, rounds)]
 
 
 def _of_file(
-    path: Path, gflop: dict[str, float], pixels: Tensor, loops: dict[str, dict[int, Loop]], rounds: int
+    path: Path,
+    gflop: dict[str, float],
+    by_kind: dict[str, float],
+    pixels: Tensor,
+    loops: dict[str, dict[int, Loop]],
+    rounds: int,
 ) -> list[Achieved]:
     runner = load(path, 1)
     assert isinstance(runner, CardRunner)
@@ -121,7 +131,9 @@ def _of_file(
     limit = max(float(np.percentile(values, 100 - _QUARTILE)) for values in speeds.values())
     whole_ms = float(np.percentile(times_ms, _QUARTILE))
     parts = attribute(path, threads=1, runs=rounds).parts_ms
-    known = {name: parts_ms for name, parts_ms in parts.items() if name in gflop}
+    known = {
+        name: ms for name, ms in parts.items() if name in gflop and len(gflop) > 1
+    }  # YOLO's head is its last layer
     before = sum(ms for name, ms in parts.items() if name in ("normalise", "backbone", "head", "backbone and head"))
     name, runtime = str(path), runner.runtime
     whole = Achieved(name, runtime, "network", sum(gflop.values()), whole_ms, limit, runner.precision)
@@ -129,7 +141,21 @@ def _of_file(
         Achieved(name, runtime, part, gflop[part], whole_ms * ms / before, limit, runner.precision)
         for part, ms in known.items()
     ]
-    return [whole, *rows]
+    return [whole, *rows, *_kinds(runner, by_kind, pixels, limit, rounds)]
+
+
+def _kinds(runner: CardRunner, gflop: dict[str, float], pixels: Tensor, limit: float, rounds: int) -> list[Achieved]:
+    """Convolutions by kind, where the runtime says how long each took: float .onnx files."""
+    from edgedet.export.onnx_runner import OnnxRunner
+
+    if not isinstance(runner, OnnxRunner) or runner.precision != "fp32":
+        return []
+    times_ms = convolution_ms(runner, pixels, rounds)
+    name, runtime = str(runner.path), runner.runtime
+    return [
+        Achieved(name, runtime, f"{kind} convolutions", gflop[kind], times_ms[kind], limit)
+        for kind in sorted(gflop, key=lambda kind: -gflop[kind])
+    ]
 
 
 def _up_to_heads(runner: CardRunner) -> Callable[[Tensor], object]:
