@@ -36,54 +36,36 @@ class Tolerance:
 
 _FP32 = Tolerance(head_p99=1e-4, head_max=1e-3, box_px=0.02, score=2e-4, iou=1e-3, borderline_share=0.02, coco_ap=0.002)
 _FP16 = Tolerance(head_p99=0.08, head_max=0.3, box_px=1.0, score=0.06, iou=0.02, borderline_share=0.10, coco_ap=0.005)
-# 8-bit weights in TFLite; the worst of small random networks: p99 0.14, max 0.30, box 3.1 px, score 0.11.
-_TFLITE_WEIGHTS = Tolerance(
-    head_p99=0.2, head_max=0.45, box_px=4.0, score=0.2, iou=0.08, borderline_share=0.25, coco_ap=0.005
-)
-# 8-bit activations as well: p99 0.23, max 0.45, box 4.3 px, score 0.23.
-_TFLITE_INT8 = Tolerance(
-    head_p99=0.35, head_max=0.8, box_px=8.0, score=0.3, iou=0.12, borderline_share=0.4, coco_ap=0.012
-)
-# 8 bits in ONNX: two thirds more than trained networks showed on photographs like those of their calibration. One scale
-# that is wrong by a quarter errs more (tests/export/test_onnx_int8.py).
-_INT8 = Tolerance(head_p99=0.5, head_max=1.5, box_px=10.0, score=0.5, iou=0.12, borderline_share=0.40, coco_ap=0.012)
-_INT8_WEIGHTS = Tolerance(
-    head_p99=0.4, head_max=1.2, box_px=8.0, score=0.45, iou=0.10, borderline_share=0.40, coco_ap=0.004
-)
-
-# Core ML, of small random networks: 8-bit weights p99 0.12, box 1.5 px, score 0.08; 8-bit activations or 6-bit palettes
-# p99 0.29, box 8 px, score 0.16; 4-bit palettes and pruning p99 1.03, box 21 px, score 0.73, which a network bears only
-# with training behind it. A scale that is wrong by a half errs more than 8 bits may (test_coreml_compress.py).
-_COREML_WEIGHTS = Tolerance(
-    head_p99=0.2, head_max=0.45, box_px=4.0, score=0.2, iou=0.08, borderline_share=0.25, coco_ap=0.005
-)
-_COREML_INT8 = Tolerance(
-    head_p99=0.4, head_max=0.8, box_px=10.0, score=0.3, iou=0.12, borderline_share=0.4, coco_ap=0.015
-)
-_COREML_COARSE = Tolerance(
-    head_p99=1.4, head_max=3.0, box_px=40.0, score=0.9, iou=0.2, borderline_share=0.7, coco_ap=0.3
-)
+# Integers, for all formats the same, because the arithmetic is. Half more than the worst of networks trained on
+# photographs, which is more than small random ones show. 8-bit weights: p99 0.27, max 0.89, score 0.40, a corner 11 px;
+# with 8-bit activations or 6-bit palettes: p99 0.29, max 1.25, score 0.47, a corner 10 px. One scale that is wrong by a
+# quarter to a half errs more (tests/export: test_onnx_int8.py, test_tflite_integers.py, test_coreml_compress.py).
+_WEIGHTS = Tolerance(head_p99=0.4, head_max=1.3, box_px=16.0, score=0.6, iou=0.12, borderline_share=0.4, coco_ap=0.005)
+_INT8 = Tolerance(head_p99=0.45, head_max=1.8, box_px=16.0, score=0.7, iou=0.12, borderline_share=0.4, coco_ap=0.012)
+# 4-bit palettes and pruning, of small random networks: p99 1.03, box 21 px, score 0.73. A network bears them only with
+# training behind it, and a trained SSDLite failed in a 4-bit palette, whose AP it had lost too.
+_COARSE = Tolerance(head_p99=1.4, head_max=3.0, box_px=40.0, score=0.9, iou=0.2, borderline_share=0.7, coco_ap=0.3)
 
 TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("torch", "fp32"): _FP32,
     ("onnx", "fp32"): _FP32,
     ("onnx", "fp16"): _FP16,
     ("onnx", "int8"): _INT8,
-    ("onnx", "int8-weights"): _INT8_WEIGHTS,
+    ("onnx", "int8-weights"): _WEIGHTS,
     ("tflite", "fp32"): _FP32,
     ("tflite", "fp16"): _FP16,
-    ("tflite", "int8"): _TFLITE_INT8,
-    ("tflite", "int8-dynamic"): _TFLITE_INT8,
-    ("tflite", "int8-weights"): _TFLITE_WEIGHTS,
-    ("tflite", "int16x8"): _TFLITE_WEIGHTS,
+    ("tflite", "int8"): _INT8,
+    ("tflite", "int8-dynamic"): _INT8,
+    ("tflite", "int8-weights"): _WEIGHTS,
+    ("tflite", "int16x8"): _WEIGHTS,
     ("coreml", "fp32"): _FP32,
     ("coreml", "fp16"): _FP16,
-    ("coreml", "int8"): _COREML_INT8,
-    ("coreml", "int8-weights"): _COREML_WEIGHTS,
-    ("coreml", "palette8"): _COREML_WEIGHTS,
-    ("coreml", "palette6"): _COREML_INT8,
-    ("coreml", "palette4"): _COREML_COARSE,
-    ("coreml", "pruned"): _COREML_COARSE,
+    ("coreml", "int8"): _INT8,
+    ("coreml", "int8-weights"): _WEIGHTS,
+    ("coreml", "palette8"): _WEIGHTS,
+    ("coreml", "palette6"): _INT8,
+    ("coreml", "palette4"): _COARSE,
+    ("coreml", "pruned"): _COARSE,
 }
 
 

@@ -191,7 +191,7 @@ def test_every_exported_kind_of_file_has_tolerances_and_fp32_is_strict() -> None
         for precision in row.precisions:
             limits = tolerance_of(row.name, precision)
             assert limits.coco_ap <= {"fp32": 0.002, "fp16": 0.005, **coarse}.get(precision, 0.02)
-            assert limits.box_px <= (1 if precision in ("fp32", "fp16") else 40 if precision in coarse else 10)
+            assert limits.box_px <= (1 if precision in ("fp32", "fp16") else 40 if precision in coarse else 16)
     assert all(limits.box_px <= 0.05 for (_, precision), limits in TOLERANCES.items() if precision == "fp32")
     with pytest.raises(ExportError, match="no tolerances"):
         tolerance_of("onnx", "int3")
