@@ -17,6 +17,7 @@ from edgedet.export.tflite_int8 import make_integer
 from edgedet.export.tflite_integer_plan import Plan, make_plan, stem
 from edgedet.export.tflite_integer_rewrite import Rewritten, split_hard_swish, swish_inputs
 from edgedet.export.tflite_layers import activation_of, operators_of_layers
+from edgedet.export.tflite_merge import merge_pairs
 from edgedet.export.tflite_ranges import Range, measure_channels, measure_ranges
 from edgedet.export.tflite_rewrite import rewrite_exactly
 from edgedet.export.tflite_runner import BOX_CODES, LOGITS
@@ -75,6 +76,7 @@ def _integer(job: Job) -> None:
     moved = rewrite_exactly(graph)
     if bits == 8:
         floats |= {id(operator) for operator in stem(graph)}
+        merge_pairs(graph, floats)
     rewritten = _even_out(job, bits, floats)
     plan = make_plan(graph, (graph.tensor(BOX_CODES), graph.tensor(LOGITS)), floats)
     ranges = _ranges(job, plan, rewritten)
