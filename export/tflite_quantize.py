@@ -75,8 +75,8 @@ def _integer(job: Job) -> None:
     floats, learned = job.float_operators(), _learned(job)
     moved = rewrite_exactly(graph)
     if bits == 8:
-        floats |= {id(operator) for operator in stem(graph)}
         merge_pairs(graph, floats)
+        floats |= {id(operator) for operator in stem(graph)}
     rewritten = _even_out(job, bits, floats)
     plan = make_plan(graph, (graph.tensor(BOX_CODES), graph.tensor(LOGITS)), floats)
     ranges = _ranges(job, plan, rewritten)
