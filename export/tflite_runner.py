@@ -57,7 +57,6 @@ class TfliteRunner(CardRunner):
             raise ModelFileError(f"{path}: {runtime} refuses it ({error})", "Export the model again.") from error
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
         self.provider = "XNNPACK" if is_delegated(self._interpreter._get_ops_details()) else ""
-        self._normalised = np.empty((1, card.spec.input.height, card.spec.input.width, 3), np.float32)
         self.suppresses = len(self._outputs) == len(OUTPUTS)
         self._read = _read_detections if self.suppresses else self._read_encodings
 
@@ -89,8 +88,8 @@ class TfliteRunner(CardRunner):
             pixels_nhwc = network_pixels.permute(1, 2, 0).contiguous()[None].numpy()
             interpreter.set_tensor(image["index"], pixels_nhwc)
             return
-        normalise_hwc(network_pixels, self.spec.input, self._normalised[0])
-        interpreter.set_tensor(image["index"], self._normalised)
+        # Into the interpreter's own memory, without a copy. It does not run while anything refers to that memory.
+        normalise_hwc(network_pixels, self.spec.input, interpreter.tensor(image["index"])()[0])
 
     def before_nms(self) -> Callable[[Tensor], object]:
         interpreter = _interpreter(self.threads, model_content=self.cut((DELTAS, SCORES)).to_bytes())
