@@ -62,7 +62,7 @@ def stem(graph: Graph) -> list[Any]:
     of MobileNetV2 at 320 px took 0.81 ms in 8 bits and 0.34 ms in float (Xeon with AMX), that of Tiny-YOLOv3 a fifth
     of the whole network. In float the image needs no integers either. MobileNetV3's second layer reads channels whose
     ranges differ a hundredfold; float has no scale that they would share. Its third one gives 16 channels, where int8
-    kernels compute up to 64: 0.62 ms in 8 bits, 0.17 ms in float, and the sum behind it then needs one QUANTIZE, not two.
+    kernels compute up to 64: 0.62 ms in 8 bits, 0.17 ms in float; and the sum behind it needs one QUANTIZE, not two.
     """
     first, *others = graph.operators(*WEIGHTED)
     if graph.shape(int(first.inputs[0]))[-1] > _FEW_CHANNELS:
