@@ -18,12 +18,14 @@ from edgedet.export.deployable import Deployable
 from edgedet.export.layers import layers_of
 from edgedet.export.onnx_graph import OnnxGraph
 from edgedet.export.onnx_integer_plan import IntegerPlan, layer_names, plan_integers
+from edgedet.export.onnx_integer_stem import pool_first, stem
 from edgedet.export.onnx_integer_writer import IntegerWriter
 from edgedet.export.onnx_qdq import QdqWriter, Scale, integer_weights
 from edgedet.export.onnx_ranges import Range, measure_ranges
 from edgedet.quantization import BEFORE_ACTIVATION
 
 _BOUNDED = {"Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0)}
+_BEHIND_FLOATS = ("Relu", "Clip", "LeakyRelu", "HardSwish", "MaxPool")
 _ACTIVATIONS = ("LeakyRelu", "Sigmoid", "HardSigmoid", "Mul")  # Mul: the second half of a HardSwish
 
 
@@ -35,7 +37,7 @@ def make_integer(
     image: str,
     heads: tuple[str, ...],
 ) -> None:
-    """Let every layer, and what lies between layers, compute in 8 bits, in place.
+    """Let every layer but the stem's, and what lies between layers, compute in 8 bits, in place.
 
     Args:
         model: float, from `image` (1, 3, H, W) of values 0..255.
@@ -44,16 +46,22 @@ def make_integer(
     """
     graph = OnnxGraph(model.graph)
     named = _named_layers(graph, deployable, heads)
-    integer = {key: names for key, names in named.items() if not set(names) & set(float_layers)}
+    layers = [node for node in graph.before(heads) if id(node) in named]
+    floats = stem(graph, layers)
+    for node in floats:
+        pool_first(graph, node)
+    kept = {id(node) for node in floats}
+    integer = {key: names for key, names in named.items() if key not in kept and not set(names) & set(float_layers)}
     _prepare(graph, heads, integer)
     graph.store()
     plan = plan_integers(graph, heads, integer)
     learned = _learned_ranges(graph, plan, integer, deployable.activation_ranges)
     bounded = {node.output[0]: _BOUNDED[node.op_type] for node in plan.nodes if node.op_type in _BOUNDED}
+    learned |= _learned_by_floats(graph, plan, {key: named[key] for key in kept}, deployable.activation_ranges)
     ranges = bounded | learned
     ranges |= measure_ranges(model, image, [t for t in plan.scaled() if t not in ranges], calibration)
     scales = {tensor: Scale.of_range(*ranges[plan.scale_of[tensor]]) for tensor in plan.scale_of}
-    IntegerWriter(graph, plan, scales, image).write()
+    IntegerWriter(graph, plan, scales).write()
     graph.nodes = graph.before(value.name for value in model.graph.output)
     graph.store()
 
@@ -124,6 +132,21 @@ def _learned_ranges(
     holds_zero = {tensor: (min(low, 0.0), max(high, 0.0)) for tensor, (low, high) in found.items()}
     assert all(math.isfinite(end) for ends in holds_zero.values() for end in ends)
     return {tensor: ends for tensor, ends in holds_zero.items() if plan.scale_of.get(tensor) == tensor}
+
+
+def _learned_by_floats(
+    graph: OnnxGraph, plan: IntegerPlan, stem: dict[int, tuple[str, ...]], learned: dict[str, tuple[float, float]]
+) -> dict[str, Range]:
+    """The range of what the float stem hands on, as training gave it for the layer that makes it."""
+    found: dict[str, Range] = {}
+    for node in graph.nodes:
+        for name in set(stem.get(id(node), ())) & set(learned):
+            tensor = str(node.output[0])
+            while len(readers := graph.readers(tensor)) == 1 and readers[0].op_type in _BEHIND_FLOATS:
+                tensor = str(readers[0].output[0])
+            if plan.scale_of.get(tensor) == tensor:
+                found[tensor] = (min(learned[name][0], 0.0), max(learned[name][1], 0.0))
+    return found
 
 
 def _after_activation(graph: OnnxGraph, tensor: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from onnx import NodeProto, helper
 
@@ -14,48 +12,23 @@ from edgedet.export.onnx_qdq import FloatArray, IntegerWeights, QdqWriter, Scale
 _FLOAT, _INTEGER, _ROUNDED = "_float", "_uint8", "_rounded"
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """The normalised image: (pixel - mean) * factor. `tensor` is its name."""
-
-    tensor: str
-    mean: float
-    factor: float
-
-    @property
-    def scale(self) -> Scale:
-        """Of the pixels themselves, 0..255: exact but for the fraction of the mean, which goes into the bias."""
-        return Scale(np.float32(self.factor), np.uint8(round(self.mean)))
-
-    @property
-    def offset(self) -> float:
-        """What is missing in every value read by that scale."""
-        return (round(self.mean) - self.mean) * self.factor
-
-
 class IntegerWriter:
     """Writes the plan into the graph.
 
     Args:
         scales: of every 8-bit tensor of the plan.
-        image: name of the graph's input, of values 0..255.
     """
 
-    def __init__(self, graph: OnnxGraph, plan: IntegerPlan, scales: dict[str, Scale], image: str) -> None:
-        self.graph, self.plan, self.image = graph, plan, image
+    def __init__(self, graph: OnnxGraph, plan: IntegerPlan, scales: dict[str, Scale]) -> None:
+        self.graph, self.plan = graph, plan
         self.scales = dict(scales)
         self.out = QdqWriter(graph)
         self.outputs = dict(zip(map(id, plan.nodes), plan.outputs, strict=True))
-        self.pixels = self._find_pixels()
-        if self.pixels:
-            self.scales[self.pixels.tensor] = self.pixels.scale
         self._weights: dict[str, tuple[IntegerWeights, str]] = {}
 
     def write(self) -> None:
         """Replace the graph's nodes."""
         absorbed = {id(node) for node in self.plan.absorbed}
-        if self.pixels:
-            self._write_pixels(self.pixels)
         for node in self.graph.nodes:
             if id(node) in absorbed:
                 continue
@@ -64,7 +37,7 @@ class IntegerWriter:
             else:
                 self.out.nodes.append(node)
             for tensor in node.output:
-                if tensor in self.plan.taken and not (self.pixels and tensor == self.pixels.tensor):
+                if tensor in self.plan.taken:
                     self.out.round(self._kept_float(tensor), self.scales[tensor], tensor + _INTEGER)
                     self.out.real(tensor + _INTEGER, self.scales[tensor], tensor + _ROUNDED)
         self.graph.nodes = self.out.nodes
@@ -84,27 +57,6 @@ class IntegerWriter:
             return tensor
         lowest = self.graph.constant("lowest_float", np.asarray(np.finfo(np.float32).min, np.float32))
         return self.out.add("Max", [tensor, lowest], f"{tensor}_kept_float")
-
-    def _find_pixels(self) -> _Pixels | None:
-        """The normalisation, where it is one subtraction and one product, and only layers read it as integers."""
-        for tensor in self.plan.taken:
-            product = self.graph.maker(tensor)
-            if product is None or product.op_type != "Mul":
-                continue
-            difference = self.graph.maker(product.input[0])
-            if difference is None or difference.op_type != "Sub" or difference.input[0] != self.image:
-                continue
-            mean, factor = (self.graph.constants.get(node.input[1]) for node in (difference, product))
-            layers = all(n.op_type in LAYERS for n in self.graph.readers(tensor) if id(n) in self.outputs)
-            if mean is not None and factor is not None and mean.size == factor.size == 1 and layers:
-                found = _Pixels(tensor, float(mean.item()), float(factor.item()))
-                return found if found.factor > 0 and 0 <= round(found.mean) <= 255 else None
-        return None
-
-    def _write_pixels(self, pixels: _Pixels) -> None:
-        """Pixels are integers already. Read by another scale than they were written with, they are normalised."""
-        self.out.round(self.image, Scale(np.float32(1), np.uint8(0)), pixels.tensor + _INTEGER)
-        self.out.real(pixels.tensor + _INTEGER, pixels.scale, pixels.tensor + _ROUNDED)
 
     def _write_integer(self, node: NodeProto, output: str) -> None:
         """The node between the tensors it reads and a rounding of what it gives; `output` keeps its name as float."""
@@ -148,13 +100,7 @@ class IntegerWriter:
         return [data, real, self.out.bias(f"{name}_bias", bias, np.asarray(scale * weights.scales, np.float32))]
 
     def _bias(self, node: NodeProto) -> FloatArray | None:
-        """The layer's bias, and what the fraction of the mean adds to it."""
-        bias = self.graph.constants[node.input[2]] if len(node.input) > 2 and node.input[2] else None
-        if self.pixels and node.input[0] == self.pixels.tensor and self.pixels.offset:
-            weights = self.graph.constants[node.input[1]]
-            more = weights.reshape(len(weights), -1).sum(1, dtype=np.float64) * self.pixels.offset
-            bias = (more if bias is None else bias + more).astype(np.float32)
-        return bias
+        return self.graph.constants[node.input[2]] if len(node.input) > 2 and node.input[2] else None
 
     def _layer_weights(self, name: str) -> tuple[IntegerWeights, str]:
         """Once, also where several layers share the weights."""
