@@ -106,7 +106,7 @@ def _print(console: Console, mixed: Mixed, search_split: str, split: str) -> Non
         table.add_row(*(Text(text) for text in texts))
     console.print(table)
     layers = mixed.float_layers
-    console.print(f"{len(layers)} layers in float: {', '.join(layers) or 'none'}", highlight=False, markup=False)
+    console.print(f"layers in float ({len(layers)}): {', '.join(layers) or 'none'}", highlight=False, markup=False)
     if not mixed.outcome.met:
         why = "no set of layers that was tried is enough" if mixed.outcome.complete else "the time was not enough"
         console.print(
