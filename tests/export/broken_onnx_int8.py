@@ -37,8 +37,9 @@ def _unlike(model: Any) -> None:
 
 
 def _outlier(model: Any) -> None:
-    """One channel of the first layer a thousand times as large, and the range that this needs."""
-    layer = next(node for node in model.graph.node if node.op_type == "Conv")
+    """One channel of the first 8-bit layer a thousand times as large, and the range that this needs."""
+    floats = {value.name for value in model.graph.initializer}
+    layer = next(node for node in model.graph.node if node.op_type == "Conv" and node.input[1] not in floats)
     scales = _maker(model, layer.input[1]).input[1]
     values = numpy_helper.to_array(_constant(model, scales)).copy()
     values[0] *= 1000
