@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from torch import Tensor, nn
 
+from edgedet.benchmarks.operators_onnx import KERNEL_SUFFIX, profiling_session
 from edgedet.export.onnx_runner import OnnxRunner
 from edgedet.export.to_onnx import INPUT
 
-_SUFFIX = "_kernel_time"
 _QUARTILE = 25.0  # as arithmetic_limit takes of whole runs
 
 
@@ -36,11 +35,8 @@ def _kind(weights: list[int]) -> str:
 
 def convolution_ms(runner: OnnxRunner, pixels: Tensor, runs: int) -> dict[str, float]:
     """Milliseconds of all convolutions of a kind, on one thread: of each its lower quartile."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 4, 1
     with tempfile.TemporaryDirectory(prefix="edgedet-kinds-") as scratch:
-        options.enable_profiling, options.profile_file_prefix = True, str(Path(scratch) / "trace")
-        session = onnxruntime.InferenceSession(str(runner.path), options, providers=["CPUExecutionProvider"])
+        session = profiling_session(runner.path, 1, Path(scratch))
         for _ in range(runs):
             session.run(None, {INPUT: runner._feed(pixels)})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
@@ -50,7 +46,7 @@ def convolution_ms(runner: OnnxRunner, pixels: Tensor, runs: int) -> dict[str, f
 def _by_kind(events: list[dict[str, Any]]) -> dict[str, float]:
     times_us: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
-        if event["name"].endswith(_SUFFIX) and "Conv" in event["args"]["op_name"]:
+        if event["name"].endswith(KERNEL_SUFFIX) and "Conv" in event["args"]["op_name"]:
             _, weights, *_ = (next(iter(one.values())) for one in event["args"]["input_type_shape"])
             times_us[_kind(weights), event["name"]].append(event["dur"])
     ms: dict[str, float] = defaultdict(float)

@@ -24,7 +24,7 @@ from edgedet.export.to_onnx import INPUT, TAPS
 _HEADS, _DECODED = TAPS[:2], TAPS[2:]
 _BACKBONE = ".backbone."  # within the names of its weights
 _MARK = "|"  # between a part and the rest of a name
-_SUFFIX = "_kernel_time"
+KERNEL_SUFFIX = "_kernel_time"  # of the trace's events that are operators
 
 
 def traced(runner: CardRunner, pixels: Sequence[Tensor], threads: int | None, runs: int) -> Attribution:
@@ -32,7 +32,7 @@ def traced(runner: CardRunner, pixels: Sequence[Tensor], threads: int | None, ru
     assert isinstance(runner, OnnxRunner)
     plain = _Turned(runner, runner._session)
     with tempfile.TemporaryDirectory(prefix="edgedet-operators-") as scratch:
-        profiled = _Turned(runner, _profiling_session(runner.path, threads, Path(scratch)))
+        profiled = _Turned(runner, profiling_session(runner.path, threads, Path(scratch)))
         bare, watched = Turns(plain, pixels), Turns(profiled, pixels)
         totals_ms = []
         for number in range(runs + runs // 10):
@@ -68,7 +68,7 @@ class _Turned:
         return found
 
 
-def _profiling_session(path: Path, threads: int | None, scratch: Path) -> onnxruntime.InferenceSession:
+def profiling_session(path: Path, threads: int | None, scratch: Path) -> onnxruntime.InferenceSession:
     model = onnx.load(str(path))
     name_by_part(model.graph)
     options = onnxruntime.SessionOptions()
@@ -164,7 +164,7 @@ def _after(graph: onnx.GraphProto, producer: Mapping[str, int], starts: set[int]
 
 def _last_runs(events: Sequence[Mapping[str, Any]], runs: int) -> list[list[Mapping[str, Any]]]:
     """Operators of each of the last runs, in running order."""
-    nodes = sorted((e for e in events if e["cat"] == "Node" and e["name"].endswith(_SUFFIX)), key=_start)
+    nodes = sorted((e for e in events if e["cat"] == "Node" and e["name"].endswith(KERNEL_SUFFIX)), key=_start)
     whole = sorted((e for e in events if e["name"] == "model_run"), key=_start)[-runs:]
     found: list[list[Mapping[str, Any]]] = []
     position = 0

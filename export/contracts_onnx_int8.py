@@ -5,7 +5,7 @@ Which operators ONNX Runtime fuses: edgedet.export.onnx_integer_plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgedet.export import int8_hazards as hazards
-from edgedet.export.contracts import InapplicableError, Rule, RuleError, apply_rules
+from edgedet.export.contracts import InapplicableError, RuleError, apply_rules
 from edgedet.export.findings import Finding
 from edgedet.export.inspect_onnx import OnnxFile
 from edgedet.export.onnx_integer_plan import FUSED, LAYERS, MOVES
@@ -187,17 +187,15 @@ def _unfused(graph: _Integers) -> str:
     return "ONNX Runtime fuses every operator between 8-bit tensors"
 
 
-def _rule(name: str, check: Callable[[_Integers], str]) -> Rule:
-    return Rule(name, check, hazards.FIXES[name])
-
-
-RULES = (
-    _rule(hazards.JOINED_RANGES, _joined_ranges),
-    _rule(hazards.OUTLIERS, _outliers),
-    _rule(hazards.SOFTMAX, _softmax),
-    _rule(hazards.BATCH_NORM, _batch_norm),
-    _rule(hazards.PER_CHANNEL, _per_channel),
-    _rule(hazards.UNFUSED, _unfused),
+RULES = hazards.rules(
+    {
+        hazards.JOINED_RANGES: _joined_ranges,
+        hazards.OUTLIERS: _outliers,
+        hazards.SOFTMAX: _softmax,
+        hazards.BATCH_NORM: _batch_norm,
+        hazards.PER_CHANNEL: _per_channel,
+        hazards.UNFUSED: _unfused,
+    }
 )
 
 

@@ -7,12 +7,11 @@ them no harm, and no delegate takes them, so rules speak of 8 bits only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from edgedet.export import int8_hazards as hazards
-from edgedet.export.contracts import InapplicableError, Rule, RuleError, apply_rules
+from edgedet.export.contracts import InapplicableError, RuleError, apply_rules
 from edgedet.export.findings import Finding
 from edgedet.export.inspect_tflite import Operator, TfliteFile
 from edgedet.export.tflite_delegate import INT8_OPERATORS, MOST_JOINED, RATIOS
@@ -154,17 +153,15 @@ def _is_left_out(graph: IntegerGraph, layer: Layer) -> bool:
     return layer.operator.name == "DEPTHWISE_CONV_2D" or graph.file.tensors[layer.weights].dtype == "uint8"
 
 
-def _rule(name: str, check: Callable[[IntegerGraph], str]) -> Rule:
-    return Rule(name, check, hazards.FIXES[name])
-
-
-RULES = (
-    _rule(hazards.JOINED_RANGES, _joined_ranges),
-    _rule(hazards.OUTLIERS, _outliers),
-    _rule(hazards.SOFTMAX, _softmax),
-    _rule(hazards.BATCH_NORM, _batch_norm),
-    _rule(hazards.PER_CHANNEL, _per_channel),
-    _rule(hazards.UNFUSED, _unfused),
+RULES = hazards.rules(
+    {
+        hazards.JOINED_RANGES: _joined_ranges,
+        hazards.OUTLIERS: _outliers,
+        hazards.SOFTMAX: _softmax,
+        hazards.BATCH_NORM: _batch_norm,
+        hazards.PER_CHANNEL: _per_channel,
+        hazards.UNFUSED: _unfused,
+    }
 )
 
 

@@ -6,10 +6,13 @@ it stands here, once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from edgedet.export.contracts import Rule
 
 JOINED_RANGES = "joined-ranges"
 OUTLIERS = "outliers"
@@ -27,10 +30,16 @@ FIXES = {
     UNFUSED: "Write the operator with ones that have an integer kernel, or keep its whole neighbourhood in float.",
 }
 
+
 UNLIKE = 8.0  # a range that is so many times another leaves it 32 of 256 steps
 _OUTLIER_RATIO = 32.0  # of a channel's weights to those of the median channel
 _OUTLIER_WIDTH = 16.0  # of the range of the output; what ReLU6 bounds has no outliers
 _LIVE = 1e-4  # of the largest scale; below, pruning or weight decay has emptied the channel
+
+
+def rules(checks: Mapping[str, Callable[[Any], str]]) -> tuple[Rule, ...]:
+    """A format's rules, in the order of FIXES; a hazard that it does not check is a KeyError."""
+    return tuple(Rule(name, checks[name], fix) for name, fix in FIXES.items())
 
 
 def are_unlike(widths: Sequence[float]) -> bool:

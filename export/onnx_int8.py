@@ -47,17 +47,18 @@ def make_integer(
     graph = OnnxGraph(model.graph)
     named = _named_layers(graph, deployable, heads)
     layers = [node for node in graph.before(heads) if id(node) in named]
-    floats = stem(graph, layers)
-    for node in floats:
+    first = stem(graph, layers)
+    for node in first:
         pool_first(graph, node)
-    kept = {id(node) for node in floats}
+    kept = {id(node) for node in first}
     integer = {key: names for key, names in named.items() if key not in kept and not set(names) & set(float_layers)}
     _prepare(graph, heads, integer)
     graph.store()
     plan = plan_integers(graph, heads, integer)
+    floats = {key: names for key, names in named.items() if key not in integer}
     learned = _learned_ranges(graph, plan, integer, deployable.activation_ranges)
+    learned |= _learned_by_floats(graph, plan, floats, deployable.activation_ranges)
     bounded = {node.output[0]: _BOUNDED[node.op_type] for node in plan.nodes if node.op_type in _BOUNDED}
-    learned |= _learned_by_floats(graph, plan, {key: named[key] for key in kept}, deployable.activation_ranges)
     ranges = bounded | learned
     ranges |= measure_ranges(model, image, [t for t in plan.scaled() if t not in ranges], calibration)
     scales = {tensor: Scale.of_range(*ranges[plan.scale_of[tensor]]) for tensor in plan.scale_of}
@@ -135,12 +136,12 @@ def _learned_ranges(
 
 
 def _learned_by_floats(
-    graph: OnnxGraph, plan: IntegerPlan, stem: dict[int, tuple[str, ...]], learned: dict[str, tuple[float, float]]
+    graph: OnnxGraph, plan: IntegerPlan, floats: dict[int, tuple[str, ...]], learned: dict[str, tuple[float, float]]
 ) -> dict[str, Range]:
-    """The range of what the float stem hands on, as training gave it for the layer that makes it."""
+    """The range of what float layers hand on to 8-bit ones, as training gave it for the layer that makes it."""
     found: dict[str, Range] = {}
     for node in graph.nodes:
-        for name in set(stem.get(id(node), ())) & set(learned):
+        for name in set(floats.get(id(node), ())) & set(learned):
             tensor = str(node.output[0])
             while len(readers := graph.readers(tensor)) == 1 and readers[0].op_type in _BEHIND_FLOATS:
                 tensor = str(readers[0].output[0])
