@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from edgedet import errors
 from edgedet.benchmarks.latency import ImagesUsed
+from edgedet.benchmarks.pausing import pause, wake
 from edgedet.benchmarks.recording import FileFacts
 from edgedet.benchmarks.request import Request
 from edgedet.benchmarks.warmup import WarmUp
@@ -91,9 +90,9 @@ class LiveWorker:
 
     def run(self, image: int, unrecorded: int) -> float:
         """See `Stream.run`."""
-        os.kill(self._process.pid, signal.SIGCONT)
+        wake(self._process.pid)
         answer = self._ask({"image": image, "unrecorded": unrecorded})
-        os.kill(self._process.pid, signal.SIGSTOP)
+        pause(self._process.pid)
         return float(answer["ms"])
 
     def close(self) -> None:
@@ -112,7 +111,7 @@ class LiveWorker:
 
     def _loaded(self, request: Request) -> Ready:
         answer = self._ask({"path": str(self._file), "request": request.to_json()})
-        os.kill(self._process.pid, signal.SIGSTOP)
+        pause(self._process.pid)
         images = answer["images"]
         used = ImagesUsed(images["source"], tuple(map(tuple, images["sizes_wh_px"])), tuple(images["names"]))
         return Ready(FileFacts(**answer["facts"]), answer["runtime"], used, WarmUp(**answer["warmup"]))

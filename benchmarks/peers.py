@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -28,6 +27,7 @@ import numpy as np
 import typer
 
 from edgedet.benchmarks.environment import LoadWatch, read_environment
+from edgedet.benchmarks.pausing import pause, wake
 from edgedet.benchmarks.peers_files import PEERS, REFERENCE, Peer, environment_python, write_files
 from edgedet.benchmarks.sequential import hodges_lehmann
 from edgedet.benchmarks.stats import summarise
@@ -68,7 +68,7 @@ class Side:
         asked = {"kind": peer.kind, "path": str(files / peer.file), "threads": threads}
         try:
             answer = self._ask({**asked, "pixels": str(files / "pixels.npy")})
-            os.kill(self._process.pid, signal.SIGSTOP)
+            pause(self._process.pid)
         except BaseException:
             self.close()
             raise
@@ -77,9 +77,9 @@ class Side:
 
     def run(self, picture: int) -> float:
         """Milliseconds of one run."""
-        os.kill(self._process.pid, signal.SIGCONT)
+        wake(self._process.pid)
         answer = self._ask({"picture": picture, "unrecorded": _UNRECORDED})
-        os.kill(self._process.pid, signal.SIGSTOP)
+        pause(self._process.pid)
         return float(answer["ms"])
 
     def close(self) -> None:

@@ -161,7 +161,7 @@ def test_a_stopped_process_ends_with_its_parent(model_pt: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script, str(model_pt)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         worker = psutil.Process(int(parent.stdout.readline()))
-        assert worker.status() == psutil.STATUS_STOPPED
+        assert worker.status() == psutil.STATUS_STOPPED, "it was not asleep when its parent went on"
         parent.kill()
     for _ in range(100):
         if not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE:
