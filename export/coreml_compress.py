@@ -23,7 +23,7 @@ from edgedet.export.coreml_program import Detector, edited
 from edgedet.export.coreml_ranges import measure_ranges
 from edgedet.export.coreml_screen import IMAGES, too_coarse
 from edgedet.export.deployable import Deployable
-from edgedet.export.layers import Layer, chosen_layers, layers_of
+from edgedet.export.layers import Layer, float_layers, layers_of
 from edgedet.export.mil_loader import Program, load_program
 from edgedet.export.options import ExportOptions
 
@@ -71,7 +71,7 @@ def compress(
     if step is None:
         return detector
     layers = layers_of(deployable)
-    floats = chosen_layers(layers, options.float_layers)
+    floats = float_layers(layers, options)
     assert detector.weight_file is not None
     program = load_program(detector.model.mlProgram, detector.weight_file.parent, path)
     found = layer_operations(program, layers)

@@ -16,9 +16,9 @@ from onnx import NodeProto, helper
 from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.deployable import Deployable
 from edgedet.export.layers import layers_of
+from edgedet.export.onnx_float_layers import narrow_behind, pool_first
 from edgedet.export.onnx_graph import OnnxGraph
 from edgedet.export.onnx_integer_plan import IntegerPlan, layer_names, plan_integers
-from edgedet.export.onnx_integer_stem import pool_first, stem
 from edgedet.export.onnx_integer_writer import IntegerWriter
 from edgedet.export.onnx_qdq import QdqWriter, Scale, integer_weights
 from edgedet.export.onnx_ranges import Range, measure_ranges
@@ -37,7 +37,7 @@ def make_integer(
     image: str,
     heads: tuple[str, ...],
 ) -> None:
-    """Let every layer but the stem's, and what lies between layers, compute in 8 bits, in place.
+    """Let layers, and what lies between them, compute in 8 bits, in place.
 
     Args:
         model: float, from `image` (1, 3, H, W) of values 0..255.
@@ -46,16 +46,15 @@ def make_integer(
     """
     graph = OnnxGraph(model.graph)
     named = _named_layers(graph, deployable, heads)
-    layers = [node for node in graph.before(heads) if id(node) in named]
-    first = stem(graph, layers)
-    for node in first:
+    kept = [node for node in graph.nodes if set(named.get(id(node), ())) & set(float_layers)]
+    kept += [narrow for node in kept if (narrow := narrow_behind(graph, node)) is not None]
+    for node in kept:
         pool_first(graph, node)
-    kept = {id(node) for node in first}
-    integer = {key: names for key, names in named.items() if key not in kept and not set(names) & set(float_layers)}
+    floats = {id(node): named[id(node)] for node in kept}
+    integer = {key: names for key, names in named.items() if key not in floats}
     _prepare(graph, heads, integer)
     graph.store()
     plan = plan_integers(graph, heads, integer)
-    floats = {key: names for key, names in named.items() if key not in integer}
     learned = _learned_ranges(graph, plan, integer, deployable.activation_ranges)
     learned |= _learned_by_floats(graph, plan, floats, deployable.activation_ranges)
     bounded = {node.output[0]: _BOUNDED[node.op_type] for node in plan.nodes if node.op_type in _BOUNDED}

@@ -14,18 +14,20 @@ class Precision:
         text: what is stored and computed, for --help and tables.
         needs_calibration: activations are integers, so their ranges are measured on photographs.
         mixed: single layers may stay in float (`--float-layers`).
+        float_stem: the first layers stay in float by themselves (edgedet.export.layers.stem_of).
     """
 
     name: str
     text: str
     needs_calibration: bool = False
     mixed: bool = False
+    float_stem: bool = False
 
 
 _ROWS = (
     Precision("fp32", "32-bit floats"),
     Precision("fp16", "16-bit floats"),
-    Precision("int8", "8-bit weights and activations", needs_calibration=True, mixed=True),
+    Precision("int8", "8-bit weights and activations", needs_calibration=True, mixed=True, float_stem=True),
     Precision("int8-weights", "8-bit weights, computed in float", mixed=True),
     Precision("int8-dynamic", "8-bit weights, activations made 8-bit while running", mixed=True),
     Precision("int16x8", "8-bit weights, 16-bit activations", needs_calibration=True, mixed=True),

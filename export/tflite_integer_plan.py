@@ -17,7 +17,6 @@ MOVING = (
     "RESHAPE", "MAX_POOL_2D", "PAD", "SLICE", "STRIDED_SLICE", "TRANSPOSE", "CONCATENATION", "RESIZE_NEAREST_NEIGHBOR",
 )  # fmt: skip
 
-_FEW_CHANNELS = 4
 _NARROW = 16  # channels
 
 
@@ -55,24 +54,25 @@ def make_plan(graph: Graph, heads: Iterable[int], floats: Collection[int]) -> Pl
     return Plan(tuple(chosen), _groups(graph, chosen))
 
 
-def stem(graph: Graph) -> list[Any]:
-    """The first layer, a depthwise one and a narrow one behind it: these are faster in float than in 8 bits.
+def narrow_behind(graph: Graph, floats: Collection[int]) -> list[Any]:
+    """The 1x1 layers of few output channels that alone read a depthwise float layer: float is faster there too.
 
-    XNNPACK's integer kernels fill up three channels to a whole register for each place of the filter: the first layer
-    of MobileNetV2 at 320 px took 0.81 ms in 8 bits and 0.34 ms in float (Xeon with AMX), that of Tiny-YOLOv3 a fifth
-    of the whole network. In float the image needs no integers either. MobileNetV3's second layer reads channels whose
-    ranges differ a hundredfold; float has no scale that they would share. Its third one gives 16 channels, where int8
-    kernels compute up to 64: 0.62 ms in 8 bits, 0.17 ms in float; and the sum behind it needs one QUANTIZE, not two.
+    MobileNetV3's third layer gives 16 channels, where XNNPACK's int8 kernels compute up to 64: 0.62 ms in 8 bits, 0.17
+    ms in float (Xeon with AMX); and the sum behind it needs one QUANTIZE, not two.
     """
-    first, *others = graph.operators(*WEIGHTED)
-    if graph.shape(int(first.inputs[0]))[-1] > _FEW_CHANNELS:
-        return []
-    found = [first]
-    if others and graph.operator_name(others[0]) == "DEPTHWISE_CONV_2D":
-        found += others[:1]
-        narrow = [op for op in others[1:2] if graph.shape(int(op.outputs[0]))[-1] <= _NARROW]
-        found += [op for op in narrow if int(op.inputs[0]) == int(others[0].outputs[0])]
+    found = []
+    for operator in graph.operators("DEPTHWISE_CONV_2D"):
+        readers = graph.consumers(int(operator.outputs[0])) if id(operator) in floats else []
+        if len(readers) == 1 and _is_narrow(graph, readers[0]):
+            found += readers
     return found
+
+
+def _is_narrow(graph: Graph, operator: Any) -> bool:
+    if graph.operator_name(operator) != "CONV_2D":
+        return False
+    outputs, height, width, _ = graph.shape(int(operator.inputs[1]))
+    return outputs <= _NARROW and (height, width) == (1, 1)
 
 
 def activations(graph: Graph, operator: Any) -> list[int]:

@@ -8,13 +8,13 @@ from typing import Any
 
 from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.deployable import Deployable
-from edgedet.export.layers import chosen_layers, layers_of, refuse_unfit_weights
+from edgedet.export.layers import float_layers, layers_of, refuse_unfit_weights
 from edgedet.export.options import ExportOptions
 from edgedet.export.tflite_equalize import candidates, equalize
 from edgedet.export.tflite_fp16 import store_weights_as_float16
 from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_int8 import make_integer
-from edgedet.export.tflite_integer_plan import Plan, make_plan, stem
+from edgedet.export.tflite_integer_plan import Plan, make_plan, narrow_behind
 from edgedet.export.tflite_integer_rewrite import Rewritten, split_hard_swish, swish_inputs
 from edgedet.export.tflite_layers import activation_of, operators_of_layers
 from edgedet.export.tflite_merge import merge_pairs
@@ -36,12 +36,11 @@ class Job:
     calibration: CalibrationSet | None
 
     def float_operators(self) -> set[int]:
-        """`id` of the operators of layers that were asked to stay float; known before anything is rewritten."""
-        if not self.options.float_layers:
-            return set()
+        """`id` of the operators of layers that stay float; known before anything is rewritten."""
         layers = layers_of(self.deployable)
-        found = operators_of_layers(self.graph, layers)
-        return {id(op) for name in chosen_layers(layers, self.options.float_layers) for op in found[name]}
+        names = float_layers(layers, self.options)
+        found = operators_of_layers(self.graph, [layer for layer in layers if layer.name in names])
+        return {id(op) for operators in found.values() for op in operators}
 
 
 def to_precision(job: Job) -> None:
@@ -76,7 +75,7 @@ def _integer(job: Job) -> None:
     moved = rewrite_exactly(graph)
     if bits == 8:
         merge_pairs(graph, floats)
-        floats |= {id(operator) for operator in stem(graph)}
+        floats |= {id(operator) for operator in narrow_behind(graph, floats)}
     rewritten = _even_out(job, bits, floats)
     plan = make_plan(graph, (graph.tensor(BOX_CODES), graph.tensor(LOGITS)), floats)
     ranges = _ranges(job, plan, rewritten)

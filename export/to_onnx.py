@@ -27,6 +27,7 @@ from edgedet.decode import RawHeads
 from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.card import KEY, FileCard
 from edgedet.export.deployable import Deployable
+from edgedet.export.layers import float_layers, layers_of
 from edgedet.export.onnx_input import take_images
 from edgedet.export.onnx_int8 import make_integer, store_weights_as_int8
 from edgedet.export.onnx_nms import suppression_graph
@@ -105,7 +106,7 @@ def _integer(
     model: onnx.ModelProto, deployable: Deployable, options: ExportOptions, calibration: CalibrationSet | None
 ) -> None:
     assert calibration is not None  # the pipeline asks for it
-    make_integer(model, deployable, options.float_layers, calibration, INPUT, TAPS[:2])
+    make_integer(model, deployable, float_layers(layers_of(deployable), options), calibration, INPUT, TAPS[:2])
 
 
 def _integer_weights(

@@ -13,6 +13,8 @@ from edgedet.data import Dataset, load_image
 from edgedet.decode import Decoder, RawHeads
 from edgedet.evaluation import EvalResult, Source, evaluate_detections
 from edgedet.export.calibrate import CalibrationSet
+from edgedet.export.deployable import Deployable
+from edgedet.export.layers import layers_of, stem_of
 from edgedet.model_file import load_model
 from edgedet.nms import non_maximum_suppression
 from edgedet.preprocess import normalise, to_network_pixels
@@ -36,6 +38,8 @@ class LayerCost:
 class Simulated:
     """One model, its ranges observed on calibration images, and the images that it is judged on.
 
+    The stem stays in float, as it does in int8 files.
+
     Args:
         model: a model.pt.
         calibration: as the export would have it.
@@ -49,6 +53,7 @@ class Simulated:
         self._seen = [normalise(batch, self.spec.input) for batch in _batches(pixels)]
         self.simulation: Simulation = simulate(network, self.spec, _OBSERVERS[calibration.record.method])
         self.simulation.observe(track(self._seen, "observe ranges"))
+        self.stem = stem_of(layers_of(Deployable(network, self.spec)))
         self._decoder = Decoder(self.spec)
         self._sizes_wh: list[tuple[int, int]] = []
         loaded = []
@@ -60,12 +65,12 @@ class Simulated:
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """In order of execution."""
-        return self.simulation.layer_names
+        """Those that int8 files may quantize, in order of execution."""
+        return tuple(name for name in self.simulation.layer_names if name not in self.stem)
 
     def screen(self, advance: Callable[[], None] = lambda: None) -> tuple[LayerError, ...]:
         """The error that each layer makes when it alone is quantized, on a few calibration images."""
-        return layer_errors(self.simulation, self._seen[: max(1, SCREEN_IMAGES // BATCH)], advance)
+        return layer_errors(self.simulation, self.layer_names, self._seen[: max(1, SCREEN_IMAGES // BATCH)], advance)
 
     @torch.no_grad()
     def costs(self) -> dict[str, LayerCost]:
@@ -92,7 +97,7 @@ class Simulated:
     @torch.inference_mode()
     def ap(self, quantized: Collection[str] | None) -> float:
         """COCO AP with these layers in int8; None for all."""
-        self.simulation.choose(quantized)
+        self.simulation.choose(self.layer_names if quantized is None else quantized)
         found: list[Detections] = []
         for batch in self._batches:
             boxes, scores = self._decoder(self._heads(batch))

@@ -36,17 +36,18 @@ class LayerError:
 
 @torch.no_grad()
 def layer_errors(
-    simulated: Simulation, images: Sequence[Tensor], advance: Callable[[], None] = lambda: None
+    simulated: Simulation, layers: Sequence[str], images: Sequence[Tensor], advance: Callable[[], None] = lambda: None
 ) -> tuple[LayerError, ...]:
     """Quantize each layer alone and compare with float. Costs one forward pass a layer and batch.
 
     Args:
         simulated: with its ranges observed. Nothing is quantized in it afterwards.
+        layers: their names.
         images: batches of (B, 3, H, W) normalised images; eight images rank layers well.
         advance: is called after each layer, for a progress bar.
 
     Returns:
-        One result a layer, in order of execution.
+        One result a layer, in the order of `layers`.
     """
     simulated.choose(())
     outputs: dict[str, list[Tensor]] = {}
@@ -57,7 +58,7 @@ def layer_errors(
             for name, output in taps.take().items():
                 outputs.setdefault(name, []).append(output)
     found = []
-    for name in simulated.layer_names:
+    for name in layers:
         found.append(_layer_error(simulated, name, images, outputs[name], heads))
         advance()
     simulated.choose(())

@@ -11,7 +11,16 @@ from torch import nn
 
 from edgedet.errors import ExportError
 from edgedet.export.deployable import Deployable
-from edgedet.export.layers import Layer, chosen_layers, layers_of, read_layer_names, refuse_unfit_weights
+from edgedet.export.layers import (
+    Layer,
+    chosen_layers,
+    float_layers,
+    layers_of,
+    read_layer_names,
+    refuse_unfit_weights,
+    stem_of,
+)
+from edgedet.export.options import ExportOptions
 from tests.small_models import SPECS, small_model
 
 
@@ -33,6 +42,29 @@ def test_depthwise_layers_know_it() -> None:
     layers = {layer.name: layer for layer in layers_of(Deployable(small_model(spec), spec))}
     assert layers["backbone.features.1.conv.0.0"].is_depthwise
     assert not layers["backbone.features.0.0"].is_depthwise
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("ssdlite_mobilenet_v2", ("backbone.features.0.0", "backbone.features.1.conv.0.0")),
+        ("ssdlite_mobilenet_v3_large_tree", ("backbone.features.0.0", "backbone.features.1.block.0.0")),
+        ("yolov3_tiny", ("body.layers.0.0",)),
+    ],
+)
+def test_int8_keeps_the_stem_in_float(name: str, stem: tuple[str, ...]) -> None:
+    layers = layers_of(Deployable(small_model(SPECS[name]), SPECS[name]))
+    last = layers[-1].name
+    assert stem_of(layers) == stem
+    assert float_layers(layers, ExportOptions("int8", float_layers=(last,))) == (*stem, last)
+    assert float_layers(layers, ExportOptions("int8-weights", float_layers=(last,))) == (last,)
+
+
+def test_only_layers_that_read_an_image_begin_a_stem() -> None:
+    wide, depthwise = Layer("wide", torch.zeros(8, 8, 3, 3), 1), Layer("depthwise", torch.zeros(8, 1, 3, 3), 8)
+    assert stem_of([wide, depthwise]) == ()
+    assert stem_of([Layer("pixels", torch.zeros(8, 300), 1), depthwise]) == ()
+    assert stem_of([Layer("grey", torch.zeros(8, 1, 3, 3), 1), depthwise, depthwise]) == ("grey", "depthwise")
 
 
 def _layers(*names: str) -> list[Layer]:

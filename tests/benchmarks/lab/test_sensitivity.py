@@ -51,13 +51,22 @@ def test_float_is_what_the_runner_finds(simulated: Simulated, model_pt: Path) ->
     assert simulated.ap(None) != simulated.ap([])
 
 
+def test_the_first_layers_stay_in_float_as_in_int8_files(simulated: Simulated) -> None:
+    every = simulated.simulation.layer_names
+    assert simulated.stem == every[:2] == ("backbone.features.0.0", "backbone.features.1.block.0.0")
+    assert simulated.layer_names == every[2:]
+    simulated.ap(None)
+    convs = dict(simulated.simulation.network.named_modules())
+    assert [name for name in every if not convs[name].rounding] == list(simulated.stem)
+
+
 def test_costs_are_counted(simulated: Simulated) -> None:
     costs = simulated.costs()
     assert tuple(costs) == simulated.layer_names
-    first = simulated.layer_names[0]
+    first = "backbone.features.2.block.0.0"
     conv = dict(simulated.simulation.network.named_modules())[first]
     assert costs[first].weights == conv.weight.numel()
-    assert costs[first].macs == conv.weight.numel() * (96 // 2) * (128 // 2)  # the first layer halves the picture
+    assert costs[first].macs == conv.weight.numel() * (96 // 4) * (128 // 4)  # the stem halves the picture twice
 
 
 def test_the_screen_decides_which_layers_get_runs(simulated: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,4 @@
-"""The beginning of a network that is faster in float than in 8 bits, with ONNX Runtime.
-
-Its integer kernels treat the three channels of an image as badly as those of XNNPACK do (tflite_integer_plan.stem): the
-first layer of Tiny-YOLOv3 at 416 px took 10.4 ms in 8 bits and 2.8 ms in float, half of the whole integer network.
-"""
+"""What is done with the layers of an integer graph that stay in float, so that ONNX Runtime is fast there."""
 
 from __future__ import annotations
 
@@ -10,26 +6,26 @@ from onnx import NodeProto
 
 from edgedet.export.onnx_graph import OnnxGraph
 
-_FEW_CHANNELS = 4
 _NARROW = 16  # output channels
 _MONOTONE = ("LeakyRelu", "Relu", "Clip")
 
 
-def stem(graph: OnnxGraph, layers: list[NodeProto]) -> list[NodeProto]:
-    """The first layer where it reads an image, a depthwise one behind it, and a narrow 1x1 one behind that.
+def narrow_behind(graph: OnnxGraph, layer: NodeProto) -> NodeProto | None:
+    """The 1x1 layer of few output channels that alone reads a depthwise float layer: float is faster there too.
 
-    Args:
-        layers: nodes with weights, in order of execution.
+    MobileNet's first block ends with one.
     """
-    first, *others = layers
-    if graph.constants[first.input[1]].shape[1] > _FEW_CHANNELS:
-        return []
-    found = [first]
-    if others and _is_depthwise(graph, others[0]):
-        found.append(others[0])
-        if len(others) > 1 and _is_narrow(graph, others[1]) and _maker_before_clip(graph, others[1]) is others[0]:
-            found.append(others[1])
-    return found
+    if not _is_depthwise(graph, layer):
+        return None
+    reader = _only_reader(graph, layer)
+    if reader is not None and reader.op_type in _MONOTONE:
+        reader = _only_reader(graph, reader)
+    return reader if reader is not None and reader.op_type == "Conv" and _is_narrow(graph, reader) else None
+
+
+def _only_reader(graph: OnnxGraph, node: NodeProto) -> NodeProto | None:
+    readers = graph.readers(node.output[0])
+    return readers[0] if len(readers) == 1 else None
 
 
 def _is_depthwise(graph: OnnxGraph, node: NodeProto) -> bool:
@@ -42,11 +38,6 @@ def _is_narrow(graph: OnnxGraph, node: NodeProto) -> bool:
     return bool(weights.shape[0] <= _NARROW and weights[0, 0].size == 1)
 
 
-def _maker_before_clip(graph: OnnxGraph, node: NodeProto) -> NodeProto | None:
-    maker = graph.maker(node.input[0])
-    return graph.maker(maker.input[0]) if maker is not None and maker.op_type in _MONOTONE else maker
-
-
 def pool_first(graph: OnnxGraph, layer: NodeProto) -> None:
     """Let a pool behind a float layer come before its activation, in place.
 
@@ -54,13 +45,13 @@ def pool_first(graph: OnnxGraph, layer: NodeProto) -> None:
     fewer to compute. It also keeps the pool in float: ONNX Runtime moves a rounding that follows a pool to before it,
     where 8-bit pooling of channels-first maps has no fast kernel (25 ms at 416 px).
     """
-    (activation,) = graph.readers(layer.output[0]) or (None,)
+    activation = _only_reader(graph, layer)
     if activation is None or activation.op_type not in _MONOTONE:
         return
-    readers = graph.readers(activation.output[0])
-    if len(readers) != 1 or readers[0].op_type != "MaxPool":
+    pool = _only_reader(graph, activation)
+    if pool is None or pool.op_type != "MaxPool":
         return
-    pool, after = readers[0], readers[0].output[0]
+    after = pool.output[0]
     between = f"{activation.output[0]}_pooled"
     pool.input[0], pool.output[0] = layer.output[0], between
     activation.input[0], activation.output[0] = between, after
