@@ -47,5 +47,5 @@ def sensitivity_figure(found: Sensitivity) -> Figure:
     title = f"float {found.float_ap:.4f}, all int8 {found.int8_ap:.4f} (simulated)"
     bars.set(xlabel=f"COCO AP; {title}")
     if measured:
-        bars.legend(fontsize="small")
+        bars.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     return figure
