@@ -20,9 +20,9 @@ from edgedet.errors import ExportError
 from edgedet.export.deployable import Deployable
 from edgedet.export.options import ExportOptions
 from edgedet.export.precisions import PRECISIONS
+from edgedet.quantization.stem import stem_of
 
 _KINDS = (nn.Conv2d, nn.Linear)
-_FEW_CHANNELS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,30 +85,14 @@ def chosen_layers(layers: Sequence[Layer], wanted: Sequence[str]) -> tuple[str, 
     return tuple(name for name in names if name in found)
 
 
-def stem_of(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Names of the first layer, if it reads an image, and of a depthwise one behind it: int8 files keep both in float.
-
-    They hold a thousandth of the weights, and 8 bits do them no good. Integer kernels fill up three channels to a whole
-    register for each place of the filter: in XNNPACK the first layer of MobileNetV2 at 320 px took 0.81 ms in 8 bits
-    and 0.34 ms in float (Xeon with AMX), in ONNX Runtime that of Tiny-YOLOv3 at 416 px 10.4 ms and 2.8 ms. And the
-    depthwise layer reads channels whose ranges differ up to a hundredfold; float has no scale that they would share.
-
-    Args:
-        layers: in order of execution.
-    """
-    first, *others = layers
-    if first.weight.dim() != 4 or first.weight.shape[1] * first.groups > _FEW_CHANNELS:
-        return ()
-    return (first.name, *(layer.name for layer in others[:1] if layer.is_depthwise))
-
-
 def float_layers(layers: Sequence[Layer], options: ExportOptions) -> tuple[str, ...]:
     """Names of all layers that stay in float in a file of these options: those asked for and the stem.
 
     Raises:
         ExportError: as `chosen_layers`.
     """
-    stem = stem_of(layers) if PRECISIONS[options.precision].float_stem else ()
+    known = [(layer.name, layer.weight, layer.groups) for layer in layers]
+    stem = stem_of(known) if PRECISIONS[options.precision].float_stem else ()
     return chosen_layers(layers, (*stem, *options.float_layers))
 
 

@@ -14,7 +14,7 @@ class Precision:
         text: what is stored and computed, for --help and tables.
         needs_calibration: activations are integers, so their ranges are measured on photographs.
         mixed: single layers may stay in float (`--float-layers`).
-        float_stem: the first layers stay in float by themselves (edgedet.export.layers.stem_of).
+        float_stem: the first layers stay in float by themselves (edgedet.quantization.stem).
     """
 
     name: str

@@ -13,8 +13,6 @@ from edgedet.data import Dataset, load_image
 from edgedet.decode import Decoder, RawHeads
 from edgedet.evaluation import EvalResult, Source, evaluate_detections
 from edgedet.export.calibrate import CalibrationSet
-from edgedet.export.deployable import Deployable
-from edgedet.export.layers import layers_of, stem_of
 from edgedet.model_file import load_model
 from edgedet.nms import non_maximum_suppression
 from edgedet.preprocess import normalise, to_network_pixels
@@ -53,7 +51,6 @@ class Simulated:
         self._seen = [normalise(batch, self.spec.input) for batch in _batches(pixels)]
         self.simulation: Simulation = simulate(network, self.spec, _OBSERVERS[calibration.record.method])
         self.simulation.observe(track(self._seen, "observe ranges"))
-        self.stem = stem_of(layers_of(Deployable(network, self.spec)))
         self._decoder = Decoder(self.spec)
         self._sizes_wh: list[tuple[int, int]] = []
         loaded = []
@@ -66,7 +63,7 @@ class Simulated:
     @property
     def layer_names(self) -> tuple[str, ...]:
         """Those that int8 files may quantize, in order of execution."""
-        return tuple(name for name in self.simulation.layer_names if name not in self.stem)
+        return self.simulation.integer_names
 
     def screen(self, advance: Callable[[], None] = lambda: None) -> tuple[LayerError, ...]:
         """The error that each layer makes when it alone is quantized, on a few calibration images."""
@@ -97,7 +94,7 @@ class Simulated:
     @torch.inference_mode()
     def ap(self, quantized: Collection[str] | None) -> float:
         """COCO AP with these layers in int8; None for all."""
-        self.simulation.choose(self.layer_names if quantized is None else quantized)
+        self.simulation.choose(quantized)
         found: list[Detections] = []
         for batch in self._batches:
             boxes, scores = self._decoder(self._heads(batch))

@@ -28,6 +28,7 @@ from edgedet.quantization.layers import (
     round_weights,
 )
 from edgedet.quantization.observers import OBSERVERS
+from edgedet.quantization.stem import stem_of
 from edgedet.spec import DetectorSpec
 
 # What a layer's key in `ranges` gets for the convolution's output before an activation that is an operator of its own.
@@ -61,18 +62,25 @@ class Simulation:
         """Layers in order of execution, named by their convolution."""
         return tuple(place.name for place in self.places if place.is_layer)
 
+    @property
+    def integer_names(self) -> tuple[str, ...]:
+        """The layers that int8 files quantize: all but the stem."""
+        convs = ((name, self._sites[name].conv) for name in self.layer_names)
+        stem = stem_of([(name, conv.weight, conv.groups) for name, conv in convs if conv is not None])
+        return tuple(name for name in self.layer_names if name not in stem)
+
     def choose(self, layers: Collection[str] | None = None) -> None:
         """Quantize these layers: their weights, inputs and outputs. All others compute in float.
 
         A join is quantized where all that it joins is.
 
         Args:
-            layers: names; None for all.
+            layers: names; None for `integer_names`.
 
         Raises:
             ConfigError: there is no such layer.
         """
-        chosen = set(self.layer_names if layers is None else layers)
+        chosen = set(self.integer_names if layers is None else layers)
         self._refuse_unknown(chosen)
         on = self._with_joins(chosen)
         for quantizer in quantizers(self.network):
@@ -102,7 +110,7 @@ class Simulation:
             quantizer.observing = observing and (quantizer.rounding or not rounding)
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Lowest and highest value of each tensor, 0 included.
+        """Lowest and highest value of each tensor, 0 included; of one that only its readers round, as they see it.
 
         Keys: IMAGE for the normalised image, of pixels 0 to 255; a layer's name for its output after its activation;
         that name with BEFORE_ACTIVATION for its convolution's output, where the activation is an operator of its own; a
@@ -182,5 +190,15 @@ def ranges_in(network: nn.Module, places: tuple[Place, ...]) -> dict[str, tuple[
             found[IMAGE] = entry_quantizer(modules[place.name]).range
         if place.own_activation:
             found[place.name + BEFORE_ACTIVATION] = output_quantizer(modules[place.name]).range
-        found[place.name] = output_quantizer(modules[place.output]).range
+        found[place.name] = _rounded_by(place, places, modules).range
     return found
+
+
+def _rounded_by(place: Place, places: tuple[Place, ...], modules: dict[str, nn.Module]) -> ActivationQuantizer:
+    """The quantizer whose range counts: its reader's where that alone rounds, as behind the float stem."""
+    own = output_quantizer(modules[place.output])
+    if own.rounding:
+        return own
+    readers = (reader for reader in places if reader.is_layer and reader.producers == (place.name,))
+    entries = (entry_quantizer(modules[reader.name]) for reader in readers)
+    return next((entry for entry in entries if entry.rounding), own)

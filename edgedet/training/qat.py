@@ -69,7 +69,7 @@ def run_qat(
 
 
 def simulation(model: nn.Module, spec: DetectorSpec, config: Config) -> Simulation:
-    """The network with batch norm folded and quantizers at every place, all of them on; it is changed in place."""
+    """The network with batch norm folded and quantizers, those on that int8 files have; it is changed in place."""
     network = fold_batch_norm(model)
     if config.training.fast_kernels:
         accelerate(network)

@@ -18,7 +18,6 @@ from edgedet.export.layers import (
     layers_of,
     read_layer_names,
     refuse_unfit_weights,
-    stem_of,
 )
 from edgedet.export.options import ExportOptions
 from tests.small_models import SPECS, small_model
@@ -55,16 +54,9 @@ def test_depthwise_layers_know_it() -> None:
 def test_int8_keeps_the_stem_in_float(name: str, stem: tuple[str, ...]) -> None:
     layers = layers_of(Deployable(small_model(SPECS[name]), SPECS[name]))
     last = layers[-1].name
-    assert stem_of(layers) == stem
+    assert float_layers(layers, ExportOptions("int8")) == stem
     assert float_layers(layers, ExportOptions("int8", float_layers=(last,))) == (*stem, last)
     assert float_layers(layers, ExportOptions("int8-weights", float_layers=(last,))) == (last,)
-
-
-def test_only_layers_that_read_an_image_begin_a_stem() -> None:
-    wide, depthwise = Layer("wide", torch.zeros(8, 8, 3, 3), 1), Layer("depthwise", torch.zeros(8, 1, 3, 3), 8)
-    assert stem_of([wide, depthwise]) == ()
-    assert stem_of([Layer("pixels", torch.zeros(8, 300), 1), depthwise]) == ()
-    assert stem_of([Layer("grey", torch.zeros(8, 1, 3, 3), 1), depthwise, depthwise]) == ("grey", "depthwise")
 
 
 def _layers(*names: str) -> list[Layer]:

@@ -59,7 +59,7 @@ def test_almost_all_layers_compute_with_integers(exported: Export, name: str) ->
     graph = Graph.parse(exported(name, "tflite", "int8").artifact.path.read_bytes())
     layers = graph.operators("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
     floats = [op for op in layers if graph.dtype(int(op.outputs[0])) == "float32"]
-    assert floats == layers[: len(floats)]  # the first ones: see edgedet.export.layers.stem_of
+    assert floats == layers[: len(floats)]  # the first ones: see edgedet.quantization.stem
     assert len(floats) <= (3 if "v3_large" in name else 2)
     assert (
         not graph.operators("HARD_SWISH") or graph.dtype(int(graph.operators("HARD_SWISH")[0].inputs[0])) == "float32"

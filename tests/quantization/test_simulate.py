@@ -123,6 +123,24 @@ def test_squeezing_and_relu6_stay_in_their_ranges() -> None:
 
 
 @torch.no_grad()
+def test_the_stem_is_float_and_its_reader_knows_the_range_of_what_it_gives() -> None:
+    _, simulated, batch = observed(V2)
+    first, depthwise, *others = simulated.layer_names
+    assert simulated.integer_names == tuple(others)
+    seen = simulated.ranges()[depthwise]
+    simulated.choose()
+    modules = dict(simulated.network.named_modules())
+    assert not modules[first].rounding
+    assert not modules[depthwise].rounding
+    assert modules[others[0]].rounding
+    simulated.set_observing(True)
+    simulated.network(batch * 2)
+    simulated.set_observing(False)
+    assert simulated.ranges()[depthwise] == modules[others[0]].input_quantizer.range
+    assert simulated.ranges()[depthwise][1] > seen[1]
+
+
+@torch.no_grad()
 def test_a_copy_has_its_own_quantizers() -> None:
     _, simulated, batch = observed(YOLO)
     simulated.choose()
