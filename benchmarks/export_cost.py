@@ -1,6 +1,6 @@
 """Time and memory of exporting a model, in processes of their own.
 
-    python -m edgedet.benchmarks.export_cost MODEL.pt [--precision fp32] [--format onnx ...] [--json FILE]
+    python -m edgedet.benchmarks.export_cost MODEL.pt [--precision fp32] [--calibration DATA] [--format onnx ...]
 
 The first row is one process that exports all formats, as `edgedet export` does: imports, conversion, loading the file
 again and parity included. The other rows are one process a format.
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,8 +52,11 @@ class ExportCost:
     parity: dict[str, str]
 
 
-def measure_export(model: Path, formats: Sequence[str], precision: str) -> ExportCost:
+def measure_export(model: Path, formats: Sequence[str], precision: str, calibration: Path | None = None) -> ExportCost:
     """Export in a new process and see what it takes.
+
+    Args:
+        calibration: photographs for precisions that measure ranges; as many as `edgedet export` takes by default.
 
     Raises:
         EdgedetError: the process failed; its last line is in the message.
@@ -62,6 +66,7 @@ def measure_export(model: Path, formats: Sequence[str], precision: str) -> Expor
         command = [sys.executable, "-m", "edgedet.benchmarks.export_cost", "--child", str(answer_path), str(model)]
         start = time.perf_counter()
         choices = ["--precision", precision, *(part for name in formats for part in ("--format", name))]
+        choices += ["--calibration", str(calibration)] if calibration else []
         ran = subprocess.run([*command, *choices], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start
         if ran.returncode or not answer_path.exists():
@@ -73,15 +78,17 @@ def measure_export(model: Path, formats: Sequence[str], precision: str) -> Expor
     return ExportCost(tuple(formats), seconds, **answer)
 
 
-def _child(model: Path, formats: Sequence[str], precision: str, answer_path: Path) -> None:
+def _child(model: Path, formats: Sequence[str], precision: str, calibration: Path | None, answer_path: Path) -> None:
     """The measured process."""
+    from edgedet.export.calibrate import read_calibration
     from edgedet.export.pipeline import export_model
 
     seconds, parity = {}, {}
+    photographs = partial(read_calibration, calibration) if calibration else None
     with tempfile.TemporaryDirectory(prefix="edgedet-export-") as out:
         for name in formats:
             start = time.perf_counter()
-            artifact = export_model(model, [name], Path(out), precision=precision)[0]
+            artifact = export_model(model, [name], Path(out), precision=precision, calibration=photographs)[0]
             seconds[name], parity[name] = time.perf_counter() - start, artifact.parity.status
     answer = {"seconds_by_format": seconds, "peak_memory_bytes": peak_memory_bytes(), "parity": parity}
     write_json(answer_path, answer)
@@ -106,17 +113,18 @@ def main(
     model: Annotated[Path, typer.Argument(metavar="MODEL.pt", help="A model.pt.")],
     formats: Annotated[list[str] | None, typer.Option("--format", help="Repeatable. Default: all.")] = None,
     precision: Annotated[str, typer.Option(help="Of all files.")] = "fp32",
+    calibration: Annotated[Path | None, typer.Option(metavar="DATA", help="Photographs to measure ranges on.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the numbers as JSON.")] = None,
     child: Annotated[Path | None, typer.Option(hidden=True, help="Answer of the measured process.")] = None,
 ) -> None:
     """Time exports, and see how much memory they take. Exit code 1 where a target is missed or parity did not pass."""
     names = formats or [row.name for row in export_formats()]
     if child:
-        _child(model, names, precision, child)
+        _child(model, names, precision, calibration, child)
         return
     watch = LoadWatch()
     groups = [names] + [[name] for name in names if len(names) > 1]
-    costs = [measure_export(model, group, precision) for group in track(groups, "Exporting")]
+    costs = [measure_export(model, group, precision, calibration) for group in track(groups, "Exporting")]
     Console().print(cost_table(costs, precision))
     if json is not None:
         environment = asdict(read_environment(None, watch))
