@@ -125,9 +125,9 @@ def _learned_ranges(
             continue
         after = _after_activation(graph, output)
         for name in integer[id(node)]:
-            if after != output and name + BEFORE_ACTIVATION in learned:
-                found[output] = learned[name + BEFORE_ACTIVATION]
-            if name in learned:
+            if before := learned.get(name + BEFORE_ACTIVATION):
+                found[output] = before
+            if name in learned and not (before and after == output):  # else its activation has a form not known here
                 found[after] = learned[name]
     holds_zero = {tensor: (min(low, 0.0), max(high, 0.0)) for tensor, (low, high) in found.items()}
     assert all(math.isfinite(end) for ends in holds_zero.values() for end in ends)

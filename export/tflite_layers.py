@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor
 
 from edgedet.errors import ExportError
@@ -18,6 +19,7 @@ from edgedet.export.layers import Layer
 from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_integer_plan import WEIGHTED
 
+_RELU6 = schema.ActivationFunctionType.RELU6
 _ACTIVATIONS = ("LEAKY_RELU", "HARD_SWISH", "RELU", "RELU6", "LOGISTIC")
 
 
@@ -44,13 +46,33 @@ def operators_of_layers(graph: Graph, layers: Sequence[Layer]) -> dict[str, list
     return found
 
 
-def activation_of(graph: Graph, operator: Any) -> int:
-    """The tensor behind a layer's activation function: its own output where the function is fused or there is none."""
+def activation_of(graph: Graph, operator: Any, is_own: bool) -> int | None:
+    """The tensor behind a layer's activation function.
+
+    Args:
+        graph: as the converter wrote it.
+        is_own: whether the function is more than a limit, so that it is an operator of its own in the network.
+
+    Returns:
+        The layer's own output where the function is fused or there is none; None where the converter has written it in
+        a form that is not known here.
+    """
     output = int(operator.outputs[0])
     readers = graph.consumers(output)
-    if len(readers) == 1 and graph.operator_name(readers[0]) in _ACTIVATIONS:
-        return int(readers[0].outputs[0])
-    return output
+    alone = readers[0] if len(readers) == 1 else None
+    if alone is not None and graph.operator_name(alone) in _ACTIVATIONS:
+        return int(alone.outputs[0])
+    if not is_own:
+        return output
+    return int(alone.outputs[0]) if alone is not None and _ends_hard_sigmoid(graph, operator, alone) else None
+
+
+def _ends_hard_sigmoid(graph: Graph, operator: Any, reader: Any) -> bool:
+    """relu6(x + 3) / 6: the layer's bias has the 3, its fused function is the RELU6, and a MUL follows."""
+    if operator.builtinOptions.fusedActivationFunction != _RELU6 or graph.operator_name(reader) != "MUL":
+        return False
+    factor = graph.constant(int(reader.inputs[1]))
+    return factor is not None and factor.size == 1
 
 
 def _as_tflite(weight: Tensor, depthwise: bool) -> npt.NDArray[Any]:

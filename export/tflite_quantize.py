@@ -23,6 +23,7 @@ from edgedet.export.tflite_rewrite import rewrite_exactly
 from edgedet.export.tflite_runner import BOX_CODES, LOGITS
 from edgedet.export.tflite_scales import choose_scales
 from edgedet.export.tflite_weights import store_weights_as_int8
+from edgedet.quantization import BEFORE_ACTIVATION
 from edgedet.spec import InputSpec
 
 
@@ -99,12 +100,17 @@ def _even_out(job: Job, bits: int, floats: set[int]) -> Rewritten:
 
 
 def _learned(job: Job) -> dict[int, Range]:
-    """Ranges that training found, by tensor of the converted graph."""
+    """Ranges that training found, by tensor of the converted graph; those of tensors that it lacks are left out."""
     known = job.deployable.activation_ranges
     if not known:
         return {}
-    found = operators_of_layers(job.graph, layers_of(job.deployable))
-    return {activation_of(job.graph, op): known[name] for name, ops in found.items() if name in known for op in ops}
+    found: dict[int, Range] = {}
+    for name, operators in operators_of_layers(job.graph, layers_of(job.deployable)).items():
+        for operator in operators if name in known else ():
+            tensor = activation_of(job.graph, operator, is_own=name + BEFORE_ACTIVATION in known)
+            if tensor is not None:
+                found[tensor] = known[name]
+    return found
 
 
 def _ranges(job: Job, plan: Plan, rewritten: Rewritten) -> dict[int, Range]:

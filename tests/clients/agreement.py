@@ -59,8 +59,8 @@ class Limits:
 
 _ROUNDED = Limits(score=0.06, scores_within=0.99, alone=2)
 LIMITS = {"fp32": Limits(score=0.01), **{name: _ROUNDED for name in PRECISIONS if name != "fp32"}}
-# The score is what the export's comparison allows such files. The worst that was seen of small random networks, which
-# magnify a step: 93.4 % of 564, a score 0.288 apart; of trained ones 98.2 % and, but for one tie, 0.122.
+# The worst that was seen of small random networks, which magnify a step: 93.4 % of 564, a score 0.288 apart; of trained
+# ones 98.2 %. One of these misses the rule, because more than one in a hundred of its scores is further apart.
 OTHER_ROUNDING = Limits(score=0.3, scores_within=0.99, share=0.9, iou_min=0.8)
 # Every runtime, and every version, makes integers of activations in its own way while it runs.
 LIMITS["int8-dynamic"] = OTHER_ROUNDING

@@ -172,8 +172,9 @@ def _row(cell: Cell, result: Result | NotRunError) -> str:
     if not exact or not taken or not loose:
         return start + f"| no: {result.answer.error[:120]} | | | | | | |"
     accepted = "yes" if not result.answer.note else "yes (executed by edgedet)"
+    missed = "" if exact.holds(cell.limits) else ", missed"
     return (
-        f"{start}| {accepted} | {exact.share:.1%} of {exact.counted} | {exact.corner_error_px:.2f} | "
+        f"{start}| {accepted} | {exact.share:.1%} of {exact.counted}{missed} | {exact.corner_error_px:.2f} | "
         f"{exact.score_error:.5f} | {taken.share:.1%} | {loose.share:.1%} | {taken.score_error:.3f} |"
     )
 

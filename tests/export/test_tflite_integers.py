@@ -23,6 +23,8 @@ from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_layers import operators_of_layers
 from edgedet.export.tflite_quantize import Job, to_precision
 from edgedet.export.tflite_runner import BOX_CODES, DELTAS, LOGITS, SCORES, TfliteRunner
+from edgedet.preprocess import normalise
+from edgedet.quantization import simulate
 from edgedet.torch_runner import TorchRunner
 from tests.export.lowered import converted_once
 from tests.exported_files import Export, calibration_pictures
@@ -155,6 +157,23 @@ def test_ranges_of_training_are_used(tmp_path: Path) -> None:
     made = case(ExportOptions("int8"), tmp_path / "learned.tflite", {relu: (0.0, 2.55)})
     scales = [float(t.quantization.scale[0]) for t in made.main.tensors if t.quantization and t.type == 9]
     assert any(abs(scale - 0.01) < 1e-6 for scale in scales)
+
+
+def test_ranges_of_training_reach_hard_sigmoids_behind_their_factor(tmp_path: Path) -> None:
+    """As training gives them. Squeeze and excitation ends in a hard sigmoid, of which a layer here gives six times."""
+    spec = SPECS[_NAME]
+    model, pictures = small_model(spec), list(calibration_pictures(spec.input).network_pixels)
+    simulated = simulate(model, spec)
+    pixels = torch.stack([torch.from_numpy(picture.copy()).permute(2, 0, 1).float() for picture in pictures])
+    simulated.observe([normalise(pixels, spec.input)])
+    simulated.choose()
+    ranges = simulated.ranges()
+    graph = case(ExportOptions("int8"), tmp_path / "learned.tflite", ranges)
+    gates = [op for op in graph.operators("MUL") if graph.shape(int(op.inputs[1])) == ()]
+    assert len(gates) > 2
+    for gate in gates:
+        six, one = (graph.main.tensors[int(t)].quantization.scale[0] for t in (gate.inputs[0], gate.outputs[0]))
+        assert six > 3 * one
 
 
 @pytest.mark.parametrize("factor", [1.5, 0.6])
