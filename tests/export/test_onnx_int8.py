@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from edgedet.export.onnx_qdq import Scale, integer_weights, scales_for_bias
 from edgedet.export.options import ExportOptions
 from edgedet.export.parity import compare
 from edgedet.preprocess import UInt8Image
+from edgedet.quantization import BEFORE_ACTIVATION
 from tests.exported_files import Export, calibration_pictures
 from tests.small_models import SPECS, small_model
 
@@ -154,6 +156,21 @@ def test_ranges_that_training_learned_are_taken(lowered: None, tmp_path: Path, n
     (rounding,) = (n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == activation.output[0])
     assert values[rounding.input[1]] == np.float32(2.55 / 255)
     assert values[rounding.input[2]] == 25
+
+
+def test_a_range_behind_an_activation_is_not_taken_for_the_one_before_it(tmp_path: Path) -> None:
+    """Swish is written as two operators, which are not recognised: its own output is measured, not cut at -0.28."""
+    spec = SPECS["darknet"]
+    spec = replace(spec, network=replace(spec.network, layers=spec.network.layers.replace("20x1", "20x1:swish")))
+    deployable = Deployable(small_model(spec), spec)
+    (layer,) = (one.name for one in layers_of(deployable) if one.weight.shape[0] == 20)
+    deployable.activation_ranges = {layer: (-0.28, 2.0), layer + BEFORE_ACTIVATION: (-8.2, 2.0)}
+    path = tmp_path / "swish.onnx"
+    card = FileCard(spec, "int8", deployable.weights_sha256, "0")
+    to_onnx.export(deployable, ExportOptions("int8"), card, path, calibration_pictures(spec.input))
+    scales = {float(value) for name, value in _constants(path).items() if name.endswith("scale") and value.size == 1}
+    assert np.float32(10.2 / 255) in scales
+    assert np.float32(2.28 / 255) not in scales
 
 
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
