@@ -69,6 +69,7 @@ class _Turned:
 
 
 def profiling_session(path: Path, threads: int | None, scratch: Path) -> onnxruntime.InferenceSession:
+    """A session on the CPU that writes a trace into a folder; its operators bear the names of `name_by_part`."""
     model = onnx.load(str(path))
     name_by_part(model.graph)
     options = onnxruntime.SessionOptions()

@@ -30,7 +30,6 @@ FIXES = {
     UNFUSED: "Write the operator with ones that have an integer kernel, or keep its whole neighbourhood in float.",
 }
 
-
 UNLIKE = 8.0  # a range that is so many times another leaves it 32 of 256 steps
 _OUTLIER_RATIO = 32.0  # of a channel's weights to those of the median channel
 _OUTLIER_WIDTH = 16.0  # of the range of the output; what ReLU6 bounds has no outliers

@@ -31,8 +31,10 @@ def test_it_stands_still_as_soon_as_pause_returns() -> None:
 
 
 def test_a_process_that_ended_is_no_fault() -> None:
-    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
-        psutil.wait_procs([psutil.Process(ended.pid)], timeout=10)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as ended:
+        ended.kill()
         pause(ended.pid)
+        assert not psutil.pid_exists(ended.pid)
         wake(ended.pid)
         pause(ended.pid)
+        assert ended.poll() is not None
