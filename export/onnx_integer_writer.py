@@ -6,7 +6,7 @@ import numpy as np
 from onnx import NodeProto, helper
 
 from edgedet.export.onnx_graph import OnnxGraph
-from edgedet.export.onnx_integer_plan import CLIPPING, LAYERS, IntegerPlan
+from edgedet.export.onnx_integer_plan import CLIPPING, LAYERS, MOVES, IntegerPlan
 from edgedet.export.onnx_qdq import FloatArray, IntegerWeights, QdqWriter, Scale, integer_weights, scales_for_bias
 
 _FLOAT, _INTEGER, _ROUNDED = "_float", "_uint8", "_rounded"
@@ -50,13 +50,20 @@ class IntegerWriter:
         weights while loading, with one scale for all channels (weight_bias_quantization.cc). It looks through Relu and
         Clip, but not through Max.
         """
-        maker = self.graph.maker(tensor)
-        while maker is not None and maker.op_type in CLIPPING:
-            maker = self.graph.maker(maker.input[0])
-        if maker is None or maker.op_type not in LAYERS:
+        layer = self._maker_through(tensor, CLIPPING)
+        if layer is None or layer.op_type not in LAYERS:
+            return tensor
+        if id(self._maker_through(layer.input[0], (*CLIPPING, *MOVES))) not in self.outputs:
             return tensor
         lowest = self.graph.constant("lowest_float", np.asarray(np.finfo(np.float32).min, np.float32))
         return self.out.add("Max", [tensor, lowest], f"{tensor}_kept_float")
+
+    def _maker_through(self, tensor: str, kinds: tuple[str, ...]) -> NodeProto | None:
+        """What makes a tensor, looked at through operators of these kinds."""
+        maker = self.graph.maker(tensor)
+        while maker is not None and maker.op_type in kinds:
+            maker = self.graph.maker(maker.input[0])
+        return maker
 
     def _write_integer(self, node: NodeProto, output: str) -> None:
         """The node between the tensors it reads and a rounding of what it gives; `output` keeps its name as float."""

@@ -23,6 +23,8 @@ class QatConfig(Part):
         warmup_steps: steps of linear warm-up.
         weight_decay: 0 by default: batch norm is folded, so that a smaller weight is another function.
         ema_decay: of the weights and ranges that are evaluated and saved.
+        imitation: share of the loss that is the distance from the float network's own scores and boxes
+            (edgedet.training.imitation); the rest is the loss of the labels.
         observer: how ranges follow the tensors of a batch (edgedet.quantization.observers).
         calibration_images: of the training split, not augmented, for the ranges that training begins with.
         freeze_ranges_at: share of the run after which ranges stay and only weights learn; 1 never.
@@ -34,6 +36,7 @@ class QatConfig(Part):
     warmup_steps: NonNegativeInt = 20
     weight_decay: NonNegativeFloat = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    imitation: Annotated[float, Field(ge=0, le=1)] = 1.0
     observer: Literal["minmax", "moving_average", "percentile"] = "minmax"
     calibration_images: Annotated[int, Field(ge=8)] = 64
     freeze_ranges_at: Annotated[float, Field(gt=0, le=1)] = 0.6

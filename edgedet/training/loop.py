@@ -154,7 +154,7 @@ class Run:
     ) -> None:  # fmt: skip
         self.fabric, self.config, self.spec, self.out, self.val_set = fabric, config, spec, out, val_set
         self.loader, self.order = make_loader(config, train_set, fabric, label_set)
-        self.step = TrainStep(fabric, model, spec, config)
+        self.step = self._make_step(model)
         training = config.training
         self.progress = Progress((training.epochs or 0) * self.order.steps, (training.minutes or 0) * 60)
         self.next_agreement, self.agreed_share = 0, 0.0
@@ -267,6 +267,9 @@ class Run:
 
     def _before_step(self, share: float) -> None:
         """What a kind of run does as it goes on; `share` of it is done, 0..1."""
+
+    def _make_step(self, model: nn.Module) -> TrainStep:
+        return TrainStep(self.fabric, model, self.spec, self.config)
 
     def _save_model(self) -> None:
         save_model(self.out / MODEL, self.step.average.model, self.spec)

@@ -17,6 +17,7 @@ from edgedet.config.sizes import training_inputs
 from edgedet.decode import RawHeads
 from edgedet.spec import DetectorSpec, InputSpec
 from edgedet.training.loss_parts import LossParts
+from edgedet.training.loss_prior import PriorLoss
 from edgedet.training.losses import make_loss
 from edgedet.training.sampler import BatchOrder, SampleKey
 from edgedet.training.targets import Targets
@@ -66,6 +67,12 @@ class MultiScaleLoss(nn.Module):
         specs = [resized_spec(config, spec, image) for image in training_inputs(config.augment, config.input)]
         self.by_priors = nn.ModuleDict({str(one.num_priors): make_loss(one, config.loss) for one in specs})
 
+    def of(self, raw: RawHeads) -> PriorLoss:
+        """The loss of the size at which the network gave this."""
+        loss = self.by_priors[str(raw.box_codes.shape[1])]
+        assert isinstance(loss, PriorLoss)
+        return loss
+
     def forward(self, raw: RawHeads, targets: Targets) -> LossParts:
-        parts: LossParts = self.by_priors[str(raw.box_codes.shape[1])](raw, targets)
+        parts: LossParts = self.of(raw)(raw, targets)
         return parts

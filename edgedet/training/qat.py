@@ -32,7 +32,9 @@ from edgedet.spec import DetectorSpec
 from edgedet.training.checkpoint import load_checkpoint
 from edgedet.training.engine import arithmetic, launch
 from edgedet.training.fast_cpu import accelerate
+from edgedet.training.imitation import ImitatingStep
 from edgedet.training.loop import CHECKPOINT, MODEL, Run, check_out, fitting_classes, labelled
+from edgedet.training.step import TrainStep
 
 _CALIBRATION_BATCH = 8
 _MOBILE_BACKBONES = ("mobilenet_v1", "mobilenet_v1_relu", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
@@ -62,10 +64,11 @@ def run_qat(
             labelled(read_dataset(data, config.training.train_split)), spec, _other_classes(data, trained, spec)
         )
         val_set = read_dataset(data, config.training.val_split) if config.training.val_split else None
+        teacher = fold_batch_norm(load_model(trained)[0].eval())
         simulated = simulation(model, spec, config)
         if not checkpoint:
             simulated.observe(calibration_batches(train_set, spec, config.qat.calibration_images))
-        return QatRun(fabric, config, simulated, spec, train_set, val_set, out, checkpoint).finish()
+        return QatRun(fabric, config, simulated, teacher, spec, train_set, val_set, out, checkpoint).finish()
 
 
 def simulation(model: nn.Module, spec: DetectorSpec, config: Config) -> Simulation:
@@ -90,10 +93,17 @@ def calibration_batches(dataset: Dataset, spec: DetectorSpec, images: int) -> It
 class QatRun(Run):
     """A run on a network with quantizers in it. What it validates are the detections of the int8 network."""
 
-    def __init__(self, fabric: Fabric, config: Config, simulated: Simulation, spec: DetectorSpec, *rest: Any) -> None:
-        self.simulated = simulated
+    def __init__(
+        self, fabric: Fabric, config: Config, simulated: Simulation, teacher: nn.Module, spec: DetectorSpec, *rest: Any
+    ) -> None:
+        self.simulated, self.teacher = simulated, teacher
         super().__init__(fabric, config, simulated.network, spec, *rest)
         self._observing = False
+
+    def _make_step(self, model: nn.Module) -> TrainStep:
+        parts = (self.fabric, model, self.spec, self.config)
+        share = self.config.qat.imitation
+        return ImitatingStep(*parts, teacher=self.teacher, share=share) if share else TrainStep(*parts)
 
     def _before_step(self, share: float) -> None:
         wanted = share < self.config.qat.freeze_ranges_at

@@ -73,6 +73,7 @@ def test_every_layer_but_the_stem_becomes_an_integer_operator(
     assert others <= set(kinds)
     assert not {"ReduceMean", "GlobalAveragePool"} & set(kinds)
     assert kinds["QuantizeLinear"] == 1, "behind the stem; whatever else is rounded is so inside an integer operator"
+    assert kinds["Max"] <= floats["Max"], "no runtime rounds the weights of a layer that reads floats"
 
 
 def test_boxes_and_logits_are_joined_as_floats_with_scales_of_their_own(exported: Export) -> None:

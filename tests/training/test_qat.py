@@ -140,7 +140,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     torch.manual_seed(99)
     with pytest.raises(ConfigError, match="another configuration"):
         train(config, data, tmp_path / "parts", device="cpu", resume=True)  # it is no plain run
-    train(config, data, tmp_path / "parts", device="cpu", resume=True, qat=tmp_path / "gone.pt")
+    with pytest.raises(EdgedetError, match=r"gone\.pt: there is no such file"):  # its teacher
+        train(config, data, tmp_path / "parts", device="cpu", resume=True, qat=tmp_path / "gone.pt")
+    train(config, data, tmp_path / "parts", device="cpu", resume=True, qat=trained)
     whole, parts = (load_torch_file(tmp_path / name / "model.pt") for name in ("whole", "parts"))
     assert whole["activation_ranges"] == parts["activation_ranges"]
     assert all(torch.equal(value, parts["state_dict"][key]) for key, value in whole["state_dict"].items())  # type: ignore[index,attr-defined]
@@ -161,6 +163,7 @@ def test_what_each_field_refuses() -> None:
     for change, words in {
         "qat.lr=0": r"qat\.lr is 0.*greater than 0",
         "qat.freeze_ranges_at=2": r"qat\.freeze_ranges_at is 2.*less than or equal to 1",
+        "qat.imitation=1.5": r"qat\.imitation is 1.5.*less than or equal to 1",
         "qat.observer=mode": r"qat\.observer is 'mode'.*'minmax', 'moving_average' or 'percentile'",
         "qat.calibration_images=3": r"qat\.calibration_images is 3.*greater than or equal to 8",
         "qat.epoch=3": r"no field qat\.epoch.*Did you mean qat\.epochs",
