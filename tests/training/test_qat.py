@@ -13,6 +13,7 @@ import torch
 
 import edgedet.cli as cli
 from edgedet.config import Config
+from edgedet.data import read_dataset
 from edgedet.errors import ConfigError, EdgedetError
 from edgedet.export.deployable import Deployable
 from edgedet.formats import load
@@ -23,6 +24,7 @@ from edgedet.quantization.ranges import attach_ranges, ranges_of
 from edgedet.training import step as step_module
 from edgedet.training import train
 from edgedet.training.loop import Run
+from edgedet.training.qat import calibration_batches
 from tests.small_models import SPECS, small_model
 from tests.training.helpers import tiny_config, tiny_data
 
@@ -99,6 +101,24 @@ def test_ranges_follow_the_batches_and_then_stay(data: Path, tmp_path: Path, mon
     qat(YOLO, data, tmp_path, *changes)  # 6 steps; the steps at shares 0, 1/6, 2/6 are observed
     assert len(set(seen[:3])) == 3
     assert len(set(seen[2:])) == 1
+
+
+def test_unless_asked_otherwise_the_calibrated_ranges_stay(data: Path, tmp_path: Path) -> None:
+    """Of the integer network's own tensors; what only a later layer rounds comes without augmentation, too."""
+    before, after = qat(V2, data, tmp_path)
+    old, spec = load_model(before)
+    config = config_of(V2)
+    simulated = simulate(old, spec, config.qat.observer)
+    simulated.observe(calibration_batches(read_dataset(data, config.training.train_split), spec, 8))
+    simulated.choose()
+    found, wanted = ranges_of(load_model(after)[0]), simulated.ranges()
+    assert set(found) == set(wanted)
+    assert all(found[name] == pytest.approx(pair, rel=1e-4) for name, pair in wanted.items())
+
+
+def test_it_computes_in_float32_unless_asked_otherwise() -> None:
+    assert tiny_config("training.precision=bf16").for_qat().training.precision == "32"
+    assert tiny_config("qat.precision=bf16").for_qat().training.precision == "bf16"
 
 
 def test_the_record_is_of_the_integer_network(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
