@@ -106,11 +106,26 @@ def parts_of(graph: onnx.GraphProto) -> list[str]:
     producer = {output: number for number, node in enumerate(graph.node) for output in node.output}
     network = _before(graph, producer, _HEADS)
     decoded = _before(graph, producer, _DECODED)
-    weights = {one.name for one in graph.initializer if len(one.dims) > 1}
+    weights = weights_of(graph)
     body = _body(graph, producer, network, weights)
-    weighted = [any(name in weights for name in node.input) for node in graph.node]
-    seen = _after(graph, producer, {number for number in network if weighted[number]})
+    seen = _after(graph, producer, network.intersection(weights))
     return [_part(number, network, decoded, body, seen) for number in range(len(graph.node))]
+
+
+def weights_of(graph: onnx.GraphProto) -> dict[int, set[str]]:
+    """Names of the weights that each node with weights reads, also as what other nodes make of constants alone.
+
+    That is how integer weights become floats; runtimes fuse these nodes or compute them while loading.
+    """
+    behind: dict[str, set[str]] = {one.name: {one.name} if len(one.dims) > 1 else set() for one in graph.initializer}
+    found: dict[int, set[str]] = {}
+    for number, node in enumerate(graph.node):
+        read: set[str] = set().union(*(behind.get(name, ()) for name in node.input))
+        if all(name in behind for name in node.input if name):
+            behind |= dict.fromkeys(node.output, read)
+        elif read:
+            found[number] = read
+    return found
 
 
 def _part(number: int, network: set[int], decoded: set[int], body: set[int], seen: set[int]) -> str:
@@ -121,10 +136,12 @@ def _part(number: int, network: set[int], decoded: set[int], body: set[int], see
     return "decode" if number in decoded else "nms"
 
 
-def _body(graph: onnx.GraphProto, producer: Mapping[str, int], network: set[int], weights: set[str]) -> set[int]:
+def _body(
+    graph: onnx.GraphProto, producer: Mapping[str, int], network: set[int], weights: Mapping[int, set[str]]
+) -> set[int]:
     """Nodes of the backbone: those with its weights, and all before them."""
-    heavy = {number for number in network if any(name in weights for name in graph.node[number].input)}
-    named = {number for number in heavy if any(_BACKBONE in name for name in graph.node[number].input)}
+    heavy = network.intersection(weights)
+    named = {number for number in heavy if any(_BACKBONE in name for name in weights[number])}
     if not named:
         named = {number for number in heavy if _reaches(graph, producer, number, heavy)}
     inputs = [name for number in named for name in graph.node[number].input]

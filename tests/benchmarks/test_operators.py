@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -50,6 +51,19 @@ def test_each_node_has_a_part(weight: str) -> None:
     assert [node.name.partition("|")[0] for node in graph.node] == parts
     assert list(graph.node[8].output) == ["out"]
     assert list(graph.node[3].input) == ["backbone|active", "head.weight"]
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-weights"])
+@pytest.mark.parametrize("name", ["ssdlite_mobilenet_v2", "ssdlite_mobilenet_v3_small", "yolov3_tiny"])
+def test_weights_stored_as_integers_belong_where_they_did(exported: Export, name: str, precision: str) -> None:
+    floats, integers = (onnx.load(exported(name, "onnx", one).artifact.path).graph for one in ("fp32", precision))
+
+    def layers(graph: onnx.GraphProto) -> Counter[str]:
+        pairs = zip(graph.node, parts_of(graph), strict=True)
+        return Counter(part for node, part in pairs if node.op_type in ("Conv", "Gemm"))
+
+    assert layers(integers) == layers(floats)
+    assert set(layers(floats)) == {"backbone", "head"}
 
 
 def test_a_trace_adds_up() -> None:
