@@ -29,6 +29,13 @@ def _yolo(score: str) -> tuple[str, ...]:
     return ("coding.kind=yolo", f"coding.score={score}", "coding.variances=[1, 1, 1, 1]")
 
 
+# YOLOv1 knows no pyramid and no anchors: two boxes in each cell of one grid, as shares of the picture. Its own network
+# has 272 million parameters; Tiny-YOLOv2's has a grid too. Nothing pretrained fits it, so it takes more passes.
+_V1 = (
+    "network.head=yolov2_tiny", 'priors={"kind": "anchors", "anchors_wh_px": [[[416, 416], [416, 416]]]}',
+    "coding.kind=yolo_v1", "coding.score=linear_obj_times_cls", "coding.variances=[1, 1, 1, 1]",
+    'loss={"box_weight": 5, "no_object_weight": 0.5}', "training.epochs=40",
+)  # fmt: skip
 _FOCAL = ("coding.score=sigmoid", "loss.smooth_l1_beta=0.1111")
 _V3, _V2 = _yolo("obj_times_cls"), (*_yolo("obj_times_softmax"), "loss.object_weight=5")
 _RECIPE = '"recipe": "yolo", "jitter": 0.1, "vertical_flip_probability": 0.5'
@@ -53,6 +60,13 @@ METHODS = (
         (*_V3, "loss.box=ciou", "loss.box_weight=2", "loss.iou_objectness=1"),
     ),
     Method("yolov2", "YOLOv2: sum-squared errors, softmax classes", _V2),
+    Method(
+        "yolov1",
+        "YOLOv1: 13 x 13 cells of two boxes, sum-squared errors (40 passes from random weights)",
+        _V1,
+        pretrained=False,
+        config="bccd_tiny_yolov3",
+    ),
     Method("fit", "anchors by k-means over all boxes", ('priors={"kind": "fit", "anchors_per_level": [3, 3, 3]}',)),
     Method("pyramid", "RetinaNet's nine anchors a cell", (_PYRAMID,)),
     Method("plain", "no augmentation but mirroring", _STILL),
