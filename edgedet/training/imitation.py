@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from edgedet.decode import Decoder, RawHeads
-from edgedet.preprocess import normalise
 from edgedet.training.loss_parts import LossParts
 from edgedet.training.step import TrainStep
 from edgedet.training.targets import Targets
@@ -54,11 +53,10 @@ class ImitatingStep(TrainStep):
         self.share = share
         self._taught: RawHeads
 
-    def forward(self, pixels: Tensor) -> RawHeads:
-        image = normalise(pixels.to(self.fabric.device, non_blocking=True), self.spec.input)
+    def heads(self, image: Tensor) -> RawHeads:
         with torch.no_grad(), self.fabric.autocast():
-            self._taught = self.teacher(image.contiguous(memory_format=torch.channels_last))
-        return super().forward(pixels)
+            self._taught = self.teacher(image)
+        return super().heads(image)
 
     def losses(self, raw: RawHeads, targets: Targets) -> LossParts:
         labels = super().losses(raw, targets)

@@ -1,8 +1,9 @@
 """Quantization-aware training: a trained network learns on while it computes as its int8 file will.
 
-Batch norm is folded first, so that what is rounded are the very weights of the file; the folded network is tuned with a
-small learning rate (Krishnamoorthi 2018, arXiv 1806.08342, section 3.2, with statistics frozen throughout), its ranges
-follow the batches and then stay. model.pt gets the weights in the network's usual shape, and the ranges beside them.
+Batch norm is folded first, so that what is rounded are the very weights of the file (Krishnamoorthi 2018, arXiv
+1806.08342, section 3.2, with statistics frozen throughout). The folded network is tuned with a small learning rate;
+unless asked otherwise it imitates what it was in float (edgedet.training.imitation), within ranges measured before.
+model.pt gets the weights in the network's usual shape, and the ranges beside them.
 """
 
 from __future__ import annotations
@@ -64,11 +65,25 @@ def run_qat(
             labelled(read_dataset(data, config.training.train_split)), spec, _other_classes(data, trained, spec)
         )
         val_set = read_dataset(data, config.training.val_split) if config.training.val_split else None
-        teacher = fold_batch_norm(load_model(trained)[0].eval())
+        teacher = teacher_of(trained, spec) if config.qat.imitation else None
         simulated = simulation(model, spec, config)
         if not checkpoint:
             simulated.observe(calibration_batches(train_set, spec, config.qat.calibration_images))
         return QatRun(fabric, config, simulated, teacher, spec, train_set, val_set, out, checkpoint).finish()
+
+
+def teacher_of(trained: Path, spec: DetectorSpec) -> nn.Module:
+    """The float network to imitate.
+
+    Raises:
+        EdgedetError: it cannot be read, or is not of the run that is resumed.
+    """
+    model, own = load_model(trained)
+    if own != spec:
+        raise ConfigError(
+            f"{trained}: is not the model that the run in --out began with", "Resume with the --qat file of its start."
+        )
+    return fold_batch_norm(model.eval())
 
 
 def simulation(model: nn.Module, spec: DetectorSpec, config: Config) -> Simulation:
@@ -91,19 +106,25 @@ def calibration_batches(dataset: Dataset, spec: DetectorSpec, images: int) -> It
 
 
 class QatRun(Run):
-    """A run on a network with quantizers in it. What it validates are the detections of the int8 network."""
+    """A run on a network with quantizers in it. What it validates are the detections of the int8 network.
+
+    Args:
+        teacher: the network in float, to be imitated; None to learn from the labels alone.
+    """
 
     def __init__(
-        self, fabric: Fabric, config: Config, simulated: Simulation, teacher: nn.Module, spec: DetectorSpec, *rest: Any
-    ) -> None:
+        self, fabric: Fabric, config: Config, simulated: Simulation, teacher: nn.Module | None, spec: DetectorSpec,
+        *rest: Any,
+    ) -> None:  # fmt: skip
         self.simulated, self.teacher = simulated, teacher
         super().__init__(fabric, config, simulated.network, spec, *rest)
         self._observing = False
 
     def _make_step(self, model: nn.Module) -> TrainStep:
         parts = (self.fabric, model, self.spec, self.config)
-        share = self.config.qat.imitation
-        return ImitatingStep(*parts, teacher=self.teacher, share=share) if share else TrainStep(*parts)
+        if self.teacher is None:
+            return TrainStep(*parts)
+        return ImitatingStep(*parts, teacher=self.teacher, share=self.config.qat.imitation)
 
     def _before_step(self, share: float) -> None:
         wanted = share < self.config.qat.freeze_ranges_at

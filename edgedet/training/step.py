@@ -66,8 +66,16 @@ class TrainStep:
 
     def forward(self, pixels: Tensor) -> RawHeads:
         image = normalise(pixels.to(self.fabric.device, non_blocking=True), self.spec.input)
+        return self.heads(image.contiguous(memory_format=torch.channels_last))
+
+    def heads(self, image: Tensor) -> RawHeads:
+        """What the network says of (B, 3, H, W) normalised images.
+
+        Raises:
+            EdgedetError: a single image is too small a batch for the network's batch norms.
+        """
         try:
-            raw: RawHeads = self.wrapped(image.contiguous(memory_format=torch.channels_last))
+            raw: RawHeads = self.wrapped(image)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

@@ -9,7 +9,13 @@ import torch
 
 from edgedet.config import Config, load_config
 from edgedet.data.synth import write_synthetic
+from edgedet.training.step import Batch
 from edgedet.training.targets import Objects, Targets, pad_objects
+from tests.small_models import small_spec
+
+# A step of plain gradient descent shows the gradient.
+PLAIN = ("training.optimiser=sgd", "training.momentum=0", "training.weight_decay=0", "training.clip_grad_norm=0",
+         "training.ema_decay=0", "training.fast_kernels=false")  # fmt: skip
 
 
 def objects(
@@ -40,3 +46,13 @@ def tiny_config(*changes: str, base: str = "demo") -> Config:
         "training.workers=0", "training.precision='32'", "training.warmup_steps=2", "training.val_split=''",
     )  # fmt: skip
     return load_config(base, (*small, *changes))
+
+
+def batch(name: str, *counts: int, seed: int = 0) -> Batch:
+    """Noise, each image with so many objects."""
+    image = small_spec(name).input
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (len(counts), 3, image.height, image.width), generator=generator).to(torch.uint8)
+    low = [torch.rand(count, 2, generator=generator) * 0.5 for count in counts]
+    boxes = [torch.cat((start, start + 0.1 + 0.4 * torch.rand(len(start), 2, generator=generator)), 1) for start in low]
+    return pixels, pad_objects([objects(b.tolist(), [k % 3 for k in range(len(b))]) for b in boxes])

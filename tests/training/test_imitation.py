@@ -16,8 +16,7 @@ from edgedet.models import build
 from edgedet.training.imitation import ImitatingStep, imitation_losses
 from edgedet.training.step import TrainStep
 from tests.small_models import SPECS, small_spec
-from tests.training.helpers import tiny_config
-from tests.training.test_step import PLAIN, batch
+from tests.training.helpers import PLAIN, batch, tiny_config
 
 SSD, SIGMOID = "ssdlite_mobilenet_v2", "retinanet_lite_mobilenet_v1"
 

@@ -162,10 +162,22 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         train(config, data, tmp_path / "parts", device="cpu", resume=True)  # it is no plain run
     with pytest.raises(EdgedetError, match=r"gone\.pt: there is no such file"):  # its teacher
         train(config, data, tmp_path / "parts", device="cpu", resume=True, qat=tmp_path / "gone.pt")
+    model, spec = load_model(trained)
+    save_model(tmp_path / "other.pt", model, replace(spec, name="another"))
+    with pytest.raises(ConfigError, match=r"other\.pt: is not the model that the run in --out began with"):
+        train(config, data, tmp_path / "parts", device="cpu", resume=True, qat=tmp_path / "other.pt")
     train(config, data, tmp_path / "parts", device="cpu", resume=True, qat=trained)
     whole, parts = (load_torch_file(tmp_path / name / "model.pt") for name in ("whole", "parts"))
     assert whole["activation_ranges"] == parts["activation_ranges"]
     assert all(torch.equal(value, parts["state_dict"][key]) for key, value in whole["state_dict"].items())  # type: ignore[index,attr-defined]
+
+
+def test_labels_alone_need_no_float_network_to_resume(data: Path, tmp_path: Path, trained: Path) -> None:
+    config = tiny_config("qat.epochs=1", "qat.calibration_images=8", "qat.imitation=0")
+    train(config, data, tmp_path / "run", device="cpu", qat=trained)
+    parts = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["loss_parts"]
+    assert set(parts) == {"box", "class"}
+    train(config, data, tmp_path / "run", device="cpu", resume=True, qat=tmp_path / "gone.pt")
 
 
 def test_the_command(data: Path, tmp_path: Path, trained: Path) -> None:

@@ -16,11 +16,8 @@ from edgedet.training.parts import norms_of, parameters_of, part_of
 from edgedet.training.step import Batch, TrainStep
 from edgedet.training.targets import pad_objects
 from tests.small_models import SPECS, small_spec
-from tests.training.helpers import objects, tiny_config
+from tests.training.helpers import PLAIN, batch, objects, tiny_config
 
-# A step of plain gradient descent shows the gradient.
-PLAIN = ("training.optimiser=sgd", "training.momentum=0", "training.weight_decay=0", "training.clip_grad_norm=0",
-         "training.ema_decay=0", "training.fast_kernels=false")  # fmt: skip
 FREEZE = ("training.freeze=backbone", "training.freeze_epochs=1")
 
 
@@ -29,16 +26,6 @@ def make_step(name: str, *changes: str) -> TrainStep:
     config: Config = tiny_config(*changes).model_copy(update={"input": spec.input})
     torch.manual_seed(0)
     return TrainStep(Fabric(accelerator="cpu", devices=1), build(spec), spec, config)
-
-
-def batch(name: str, *counts: int, seed: int = 0) -> Batch:
-    """Noise, each image with so many objects."""
-    image = small_spec(name).input
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (len(counts), 3, image.height, image.width), generator=generator).to(torch.uint8)
-    low = [torch.rand(count, 2, generator=generator) * 0.5 for count in counts]
-    boxes = [torch.cat((start, start + 0.1 + 0.4 * torch.rand(len(start), 2, generator=generator)), 1) for start in low]
-    return pixels, pad_objects([objects(b.tolist(), [k % 3 for k in range(len(b))]) for b in boxes])
 
 
 def joined(*batches: Batch) -> Batch:
