@@ -8,8 +8,13 @@ from torch import Tensor
 
 def cxcywh_to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
     """(..., 4) centre-size to corners; any unit."""
-    centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] * 0.5
-    return torch.cat((centre - half, centre + half), dim=-1)
+    return corners_xyxy(boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:])
+
+
+def corners_xyxy(centre_xy: Tensor, size_wh: Tensor) -> Tensor:
+    """Centres (..., 2) and sizes (..., 2) to boxes (..., 4); any unit."""
+    half = size_wh * 0.5
+    return torch.cat((centre_xy - half, centre_xy + half), dim=-1)
 
 
 def xyxy_to_cxcywh(boxes_xyxy: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from edgedet.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from edgedet.boxes import corners_xyxy, xyxy_to_cxcywh
 from edgedet.class_tree import ROOT, ClassTree
 from edgedet.priors import cell_wh_unit, priors_cxcywh_unit
 from edgedet.spec import DetectorSpec
@@ -70,6 +70,10 @@ class Decoder(nn.Module):
         (YOLOv3 paper, section 2.1), which is (sigmoid(t) - 0.5) cells away from the prior's centre. "yolo_v1": the
         centre is given in cells and the size as the root of its share of the prior (YOLOv1 paper, section 2.2).
         """
+        return torch.cat(self._offsets_and_log_sizes(box_codes), dim=-1)
+
+    def _offsets_and_log_sizes(self, box_codes: Tensor) -> tuple[Tensor, Tensor]:
+        """The two halves of `deltas`, (B, N, 2) each."""
         if self.coding.kind == "yolo":
             offset = (torch.sigmoid(box_codes[..., :2]) - 0.5) * self.cell_per_prior
             size = box_codes[..., 2:]
@@ -77,16 +81,22 @@ class Decoder(nn.Module):
             offset = (box_codes[..., :2] - 0.5) * self.cell_per_prior
             size = 2 * torch.log(box_codes[..., 2:].clamp(min=_ROOT_MIN))
         else:
-            scaled = box_codes * self.variances
-            offset, size = scaled[..., :2], scaled[..., 2:]
-        return torch.cat((offset, size.clamp(max=self.coding.log_wh_max)), dim=-1)
+            offset = box_codes[..., :2] * self._factors(0, 2)
+            size = box_codes[..., 2:] * self._factors(2, 4)
+        return offset, size.clamp(max=self.coding.log_wh_max)
+
+    def _factors(self, start: int, stop: int) -> float | Tensor:
+        """Variances of x and y, or of width and height: one number where both are equal, which runtimes do faster."""
+        first, *others = self.coding.variances[start:stop]
+        return first if others == [first] else self.variances[start:stop]
 
     def boxes(self, deltas: Tensor) -> Tensor:
         """(B, N, 4) deltas to (B, N, 4) boxes xyxy in 0..1 of the network input, not clipped."""
+        return self._boxes_of(deltas[..., :2], deltas[..., 2:])
+
+    def _boxes_of(self, offset: Tensor, log_size: Tensor) -> Tensor:
         prior_centre, prior_size = self.priors_cxcywh[:, :2], self.priors_cxcywh[:, 2:]
-        centre = deltas[..., :2] * prior_size + prior_centre
-        size = torch.exp(deltas[..., 2:]) * prior_size
-        return cxcywh_to_xyxy(torch.cat((centre, size), dim=-1))
+        return corners_xyxy(offset * prior_size + prior_centre, torch.exp(log_size) * prior_size)
 
     def scores(self, logits: Tensor) -> Tensor:
         """(B, N, K) logits to (B, N, C) class scores in 0..1, background removed."""
@@ -110,7 +120,8 @@ class Decoder(nn.Module):
 
     def forward(self, raw: RawHeads) -> tuple[Tensor, Tensor]:
         """Raw heads to (boxes_xyxy_unit (B, N, 4), scores (B, N, C))."""
-        return self.boxes(self.deltas(raw.box_codes)), self.scores(raw.logits)
+        # The halves are not joined in between: slicing them apart again took 0.1 ms of an 8 ms file.
+        return self._boxes_of(*self._offsets_and_log_sizes(raw.box_codes)), self.scores(raw.logits)
 
 
 def tree_scores(class_logits: Tensor, tree: ClassTree, tree_min: float) -> Tensor:
