@@ -65,8 +65,9 @@ def to_network_pixels(image_u8_hwc: UInt8Image, spec: InputSpec) -> Tensor:
 
 
 def normalise(pixels: Tensor, spec: InputSpec) -> Tensor:
-    """(..., 3, H, W) pixel values 0..255 to float (value - mean) / std."""
-    return (pixels.float() - spec.mean) * (1.0 / spec.std)
+    """(..., 3, H, W) pixel values 0..255 to float (value - mean) / std; no pass over the image that changes nothing."""
+    centred = pixels.float() - spec.mean if spec.mean else pixels.float()
+    return centred * (1.0 / spec.std) if spec.std != 1 else centred
 
 
 def normalise_hwc(pixels: Tensor, spec: InputSpec, out: npt.NDArray[np.float32]) -> None:

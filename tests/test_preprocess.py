@@ -43,6 +43,13 @@ def test_normalise_by_hand() -> None:
     )
 
 
+def test_normalise_makes_no_pass_that_changes_nothing() -> None:
+    pixels = torch.tensor([0.0, 127.0, 255.0])
+    assert normalise(pixels, replace(STRETCH, mean=0.0, std=1.0)) is pixels
+    assert normalise(pixels, replace(STRETCH, mean=5.0, std=1.0)).tolist() == [-5.0, 122.0, 250.0]
+    assert normalise(pixels, replace(STRETCH, mean=0.0, std=255.0)).tolist() == pytest.approx([0, 127 / 255, 1])
+
+
 def test_letterbox_is_centred_and_padded() -> None:
     image = np.full((40, 40, 3), 200, dtype=np.uint8)
     pixels = to_network_pixels(image, LETTERBOX)
