@@ -38,16 +38,19 @@ def test_a_tensor_of_zeros_has_an_empty_range(method: str) -> None:
 def test_one_outlier_is_cut_off_but_the_rest_is_not(method: str) -> None:
     with_outlier = gauss(1)
     with_outlier[0] = 100.0
-    low, high = range_by(method, gauss(0), with_outlier, gauss(2))
+    low, high = range_by(method, *(gauss(seed) for seed in range(2, 8)), with_outlier)
     assert -5.5 < low < -2.5
     assert 2.5 < high < 20
 
 
-def test_percentile_leaves_one_value_in_ten_thousand_outside() -> None:
+@pytest.mark.parametrize(("outliers", "end"), [(1, 1.0), (2, 1.0), (3, 3.0), (20, 3.0)])
+def test_percentile_leaves_one_value_in_hundred_thousand_outside_half_at_each_end(outliers: int, end: float) -> None:
     values = np.linspace(-1, 1, 100_000, dtype=np.float32)
-    low, high = range_by("percentile", values)
-    assert low == pytest.approx(-0.9999, abs=4e-4)  # bins of 2 / 8192
-    assert high == pytest.approx(0.9999, abs=4e-4)
+    last = values.copy()
+    last[-outliers:] = 3.0
+    low, high = range_by("percentile", values, values, values, values, last)  # 2.5 of half a million at each end
+    assert high == pytest.approx(end, abs=2e-3)  # bins of 8 / 8192
+    assert low == pytest.approx(-1.0, abs=2e-3)
 
 
 def test_bins_that_widen_keep_what_they_counted() -> None:
