@@ -25,7 +25,6 @@ class Deployable(nn.Module):
         spec: with the thresholds the file shall carry.
 
     Attributes:
-        input: the normalisation that `raw` does, of `spec` unless a part of it was folded into the first layer.
         activation_ranges: layer name (edgedet.export.layers) to the least and greatest value of the layer's output,
             after its activation function, as training with fake quantization learned them; int8 files use these ranges.
     """
@@ -33,7 +32,6 @@ class Deployable(nn.Module):
     def __init__(self, model: nn.Module, spec: DetectorSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.input = spec.input
         self.weights_sha256 = weights_sha256(model.state_dict())
         self.network = fold_batch_norm(copy.deepcopy(model).eval())
         self.decoder = Decoder(spec)
@@ -41,7 +39,7 @@ class Deployable(nn.Module):
 
     def raw(self, pixels: Tensor) -> RawHeads:
         """Heads of an image that is not yet normalised: pixel values 0..255."""
-        return self.heads(normalise(pixels, self.input))
+        return self.heads(normalise(pixels, self.spec.input))
 
     def heads(self, normalised: Tensor) -> RawHeads:
         """Heads of an image whose normalisation the runtime does outside the graph."""

@@ -17,15 +17,10 @@ def narrow_behind(graph: OnnxGraph, layer: NodeProto) -> NodeProto | None:
     """
     if not _is_depthwise(graph, layer):
         return None
-    reader = _only_reader(graph, layer)
+    reader = graph.only_reader(layer.output[0])
     if reader is not None and reader.op_type in _MONOTONE:
-        reader = _only_reader(graph, reader)
+        reader = graph.only_reader(reader.output[0])
     return reader if reader is not None and reader.op_type == "Conv" and _is_narrow(graph, reader) else None
-
-
-def _only_reader(graph: OnnxGraph, node: NodeProto) -> NodeProto | None:
-    readers = graph.readers(node.output[0])
-    return readers[0] if len(readers) == 1 else None
 
 
 def _is_depthwise(graph: OnnxGraph, node: NodeProto) -> bool:
@@ -45,10 +40,10 @@ def pool_first(graph: OnnxGraph, layer: NodeProto) -> None:
     fewer to compute. It also keeps the pool in float: ONNX Runtime moves a rounding that follows a pool to before it,
     where 8-bit pooling of channels-first maps has no fast kernel (25 ms at 416 px).
     """
-    activation = _only_reader(graph, layer)
+    activation = graph.only_reader(layer.output[0])
     if activation is None or activation.op_type not in _MONOTONE:
         return
-    pool = _only_reader(graph, activation)
+    pool = graph.only_reader(activation.output[0])
     if pool is None or pool.op_type != "MaxPool":
         return
     after = pool.output[0]

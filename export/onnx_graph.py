@@ -41,6 +41,11 @@ class OnnxGraph:
     def readers(self, tensor: str) -> list[NodeProto]:
         return self._readers.get(tensor, [])
 
+    def only_reader(self, tensor: str) -> NodeProto | None:
+        """The node that reads a tensor, if it is the only one."""
+        readers = self.readers(tensor)
+        return readers[0] if len(readers) == 1 else None
+
     def data_inputs(self, node: NodeProto) -> list[str]:
         """Names of the inputs that are no constants."""
         return [name for name in node.input if name and name not in self.constants]

@@ -27,11 +27,11 @@ from edgedet.decode import RawHeads
 from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.card import KEY, FileCard
 from edgedet.export.deployable import Deployable
-from edgedet.export.fold_std import fold_std
 from edgedet.export.layers import float_layers, layers_of
 from edgedet.export.onnx_input import take_images
 from edgedet.export.onnx_int8 import make_integer, store_weights_as_int8
 from edgedet.export.onnx_nms import suppression_graph
+from edgedet.export.onnx_normalise import fold_std
 from edgedet.export.options import ExportOptions
 from edgedet.spec import DetectorSpec
 
@@ -88,11 +88,10 @@ def export(
     calibration: CalibrationSet | None = None,
 ) -> None:
     """Write the file. Equal inputs give equal bytes."""
-    if options.precision != "fp16":  # 1 / std of a small weight is no normal number in 16 bits
-        deployable = fold_std(deployable)
     model = _trace(deployable, options)
     if options.precision in _INTEGER:
         _INTEGER[options.precision](model, deployable, options, calibration)
+    fold_std(model.graph, INPUT)
     _join(model.graph, suppression_graph(deployable.spec))
     _name_batch(model.graph, "batch" if options.dynamic_batch else 1)
     if _takes_images(options):

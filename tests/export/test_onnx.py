@@ -56,6 +56,12 @@ def test_the_contract_of_inputs_and_outputs(file: Path) -> None:
     ]
 
 
+def test_the_first_layer_divides_by_the_standard_deviation(file: Path) -> None:
+    graph = onnx.load(file).graph
+    assert [node.op_type for node in graph.node if graph.input[0].name in node.input] == ["Sub"]
+    assert [node.op_type for node in graph.node if graph.node[0].output[0] in node.input] == ["Conv"]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", SPECS)
 def test_old_runtimes_can_read_it(exported: MakeExported, name: str, precision: str) -> None:

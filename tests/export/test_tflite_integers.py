@@ -169,7 +169,8 @@ def test_ranges_of_training_reach_hard_sigmoids_behind_their_factor(tmp_path: Pa
     simulated.choose()
     ranges = simulated.ranges()
     graph = case(ExportOptions("int8"), tmp_path / "learned.tflite", ranges)
-    gates = [op for op in graph.operators("MUL") if graph.shape(int(op.inputs[1])) == ()]
+    by_scalars = [op for op in graph.operators("MUL") if graph.shape(int(op.inputs[1])) == ()]
+    gates = [op for op in by_scalars if graph.dtype(int(op.outputs[0])) == "int8"]  # not those of decoding
     assert len(gates) > 2
     for gate in gates:
         six, one = (graph.main.tensors[int(t)].quantization.scale[0] for t in (gate.inputs[0], gate.outputs[0]))
