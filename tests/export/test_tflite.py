@@ -33,7 +33,6 @@ from edgedet.runner import Detections
 from edgedet.spec import DetectorSpec, NmsSpec
 from edgedet.torch_runner import TorchRunner
 from tests.export.conftest import Exported
-from tests.export.lowered import converted_once
 from tests.small_models import SPECS, small_model, small_spec
 
 Export = Callable[..., tuple[Path, TorchRunner]]
@@ -84,8 +83,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
             deployable, options = Deployable(model, spec), ExportOptions(precision)
             assert to_tflite.problems(spec, options) == []
             card = FileCard(spec, precision, deployable.weights_sha256, "0.0")
-            with converted_once():
-                to_tflite.export(deployable, options, card, path)
+            to_tflite.export(deployable, options, card, path)
         return path, TorchRunner(model, spec, Path("model.pt"))
 
     return make

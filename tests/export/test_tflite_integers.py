@@ -26,7 +26,6 @@ from edgedet.export.tflite_runner import BOX_CODES, DELTAS, LOGITS, SCORES, Tfli
 from edgedet.preprocess import normalise
 from edgedet.quantization import simulate
 from edgedet.torch_runner import TorchRunner
-from tests.export.lowered import converted_once
 from tests.exported_files import Export, calibration_pictures
 from tests.small_models import SPECS, small_model
 
@@ -117,8 +116,7 @@ def case(options: ExportOptions, path: Path, ranges: dict[str, tuple[float, floa
     deployable.activation_ranges = ranges or {}
     calibration = calibration_pictures(spec.input)
     card = FileCard(spec, options.precision, deployable.weights_sha256, "0.0", calibration.record)
-    with converted_once():
-        to_tflite.export(deployable, options, card, path, calibration)
+    to_tflite.export(deployable, options, card, path, calibration)
     return Graph.parse(path.read_bytes())
 
 
@@ -150,8 +148,7 @@ def test_ranges_of_training_are_used(tmp_path: Path) -> None:
     """A layer with a fused ReLU: its integers reach exactly as far as training said."""
     spec = SPECS[_NAME]
     deployable = Deployable(small_model(spec), spec)
-    with converted_once():
-        graph = Graph.parse(to_tflite._lower(deployable))
+    graph = Graph.parse(to_tflite._lower(deployable))
     found = operators_of_layers(graph, layers_of(deployable))
     relu = [name for name, ops in found.items() if ops[0].builtinOptions.fusedActivationFunction == 1][2]
     made = case(ExportOptions("int8"), tmp_path / "learned.tflite", {relu: (0.0, 2.55)})

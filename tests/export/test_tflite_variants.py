@@ -36,7 +36,6 @@ from edgedet.nms import non_maximum_suppression
 from edgedet.preprocess import UInt8Image, normalise, to_network_pixels
 from edgedet.priors import priors_cxcywh_unit
 from edgedet.spec import CodingSpec, DetectorSpec, InputSpec, NmsSpec
-from tests.export.lowered import converted_once
 from tests.small_models import small_model, small_spec
 
 Variant = Callable[[str, str, str, str], Artifact]
@@ -65,10 +64,7 @@ def variant(tmp_path_factory: pytest.TempPathFactory) -> Variant:
         key = (name, layout, dtype, precision)
         if key not in made:
             options = ExportOptions(tflite_layout=layout, tflite_input=dtype)
-            with converted_once():
-                (made[key],) = export_model(
-                    folder / f"{name}.pt", ["tflite"], folder, precision=precision, options=options
-                )
+            (made[key],) = export_model(folder / f"{name}.pt", ["tflite"], folder, precision=precision, options=options)
         return made[key]
 
     return export
@@ -223,8 +219,7 @@ def test_thresholds_that_mediapipe_overrules_are_refused(
 def test_thresholds_that_the_app_sets_are_kept(variant: Variant, tmp_path: Path) -> None:
     model = variant("softmax", "mediapipe-gpu", "uint8", "fp32").path.parent / "softmax.pt"
     changes = {"score_min": 0.4, "max_detections": 7, "iou_max": 0.3}
-    with converted_once():
-        (artifact,) = export_model(model, ["tflite"], tmp_path, nms_changes=changes, options=MEDIAPIPE)
+    (artifact,) = export_model(model, ["tflite"], tmp_path, nms_changes=changes, options=MEDIAPIPE)
     nms = to_tflite.open_runner(artifact.path).spec.nms
     assert (nms.score_min, nms.max_detections, nms.iou_max) == (0.4, 7, IOU_MAX)
     assert any("scoreThreshold 0.4 and maxResults 7" in note for note in artifact.notes)
@@ -259,7 +254,7 @@ def test_operator_that_the_gpu_lacks_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("edgedet.export.tflite_encodings.GPU_OPERATORS", GPU_OPERATORS - {"SOFTMAX"})
     spec = SPECS["softmax"]
     save_model(tmp_path / "model.pt", small_model(spec), spec)
-    with converted_once(), pytest.raises(ExportError, match="GPU delegate does not take SOFTMAX"):
+    with pytest.raises(ExportError, match="GPU delegate does not take SOFTMAX"):
         export_model(tmp_path / "model.pt", ["tflite"], tmp_path, options=MEDIAPIPE)
 
 
