@@ -17,7 +17,7 @@ from edgedet.export.calibrate import CalibrationSet
 from edgedet.export.coreml_integers import IntegerActivations, IntegerWeights, affine_of
 from edgedet.export.coreml_layers import LayerOperation, layer_operations
 from edgedet.export.coreml_library import only_errors
-from edgedet.export.coreml_palette import best_palette
+from edgedet.export.coreml_palette import palette_keeping_sums
 from edgedet.export.coreml_places import places_of
 from edgedet.export.coreml_program import Detector, edited
 from edgedet.export.coreml_ranges import measure_ranges
@@ -26,6 +26,7 @@ from edgedet.export.deployable import Deployable
 from edgedet.export.layers import Layer, float_layers, layers_of
 from edgedet.export.mil_loader import Program, load_program
 from edgedet.export.options import ExportOptions
+from edgedet.quantization.rounding import Rounding, round_keeping_sums, round_to_nearest
 
 with only_errors():
     import coremltools.optimize.coreml as cto
@@ -79,17 +80,16 @@ def compress(
 
 
 def _integer_weights(job: _Job, calibration: CalibrationSet | None) -> list[Any]:
-    return [_weights_pass(job)]
+    return [_weights_pass(job, round_keeping_sums)]
 
 
-def _weights_pass(job: _Job) -> IntegerWeights:
+def _weights_pass(job: _Job, rounding: Rounding) -> IntegerWeights:
     """Not of small layers: on a trained SSDLite, the depthwise kernels of its first blocks, 0.5 % of all weights, cost
     0.011 of AP, and all others together nothing.
     """
     values = {layer.name: layer.weight.numpy() for layer in job.layers}
-    return IntegerWeights(
-        {found.weight: values[found.layer] for found in job.chosen() if values[found.layer].size > _FEWEST_WEIGHTS}
-    )
+    large = {found.weight: values[found.layer] for found in job.chosen() if values[found.layer].size > _FEWEST_WEIGHTS}
+    return IntegerWeights(large, rounding)
 
 
 def _integers(job: _Job, calibration: CalibrationSet | None) -> list[Any]:
@@ -107,7 +107,7 @@ def _integers(job: _Job, calibration: CalibrationSet | None) -> list[Any]:
         _LOG.info("kept in half precision, because 8 bits cannot hold them: %s", ", ".join(coarse))
     affine = {name: value for name, value in affine.items() if name not in coarse}
     affine |= {name: affine_of(*values) for name, values in known.items()}
-    return [IntegerActivations(affine, places.reads), _weights_pass(job)]
+    return [IntegerActivations(affine, places.reads), _weights_pass(job, round_to_nearest)]
 
 
 def _palette(bits: int) -> _Step:
@@ -125,7 +125,7 @@ def _palette(bits: int) -> _Step:
 
 def _palettizer(bits: int) -> Any:
     return cto.OpPalettizerConfig(
-        mode="custom", lut_function=lambda weight: best_palette(weight, bits), weight_threshold=_FEWEST_WEIGHTS
+        mode="custom", lut_function=lambda weight: palette_keeping_sums(weight, bits), weight_threshold=_FEWEST_WEIGHTS
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgedet.export.coreml_library import ct, only_errors
+from edgedet.quantization.rounding import Rounding, round_to_nearest
 
 with only_errors():
     from coremltools.converters import mil
@@ -45,15 +46,16 @@ def affine_of(low: float, high: float) -> Affine:
     return Affine(scale, np.int8(zero_point))
 
 
-def quantized_weight(weight: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
+def quantized_weight(
+    weight: npt.NDArray[Any], rounding: Rounding = round_to_nearest
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
     """(C, ...) weights to integers of -127..127, and (C,) scales: weight = scale * integer, as near as can be."""
     values = weight.astype(np.float32)
     exact = np.abs(values).reshape(len(values), -1).max(axis=1) / _WEIGHT_MAX
     scale = exact.astype(np.float16)
     scale = np.where(scale < exact, np.nextafter(scale, np.float16(np.inf)), scale)  # the largest must not be cut off
     scale = np.where(exact == 0, np.float16(1), scale)
-    steps = np.round(values / scale.astype(np.float32).reshape(-1, *[1] * (values.ndim - 1)))
-    return np.clip(steps, -_WEIGHT_MAX, _WEIGHT_MAX).astype(np.int8), scale
+    return rounding(values / scale.astype(np.float32).reshape(-1, *[1] * (values.ndim - 1))), scale
 
 
 class _OverEachBlock(AbstractGraphPass):  # type: ignore[misc]
@@ -73,15 +75,16 @@ class IntegerWeights(_OverEachBlock):
 
     Args:
         weights: name of a constant to its (C, ...) weights in single precision, C output channels.
+        rounding: of weights in steps of their scales.
     """
 
-    def __init__(self, weights: Mapping[str, npt.NDArray[Any]]) -> None:
-        self.weights = weights
+    def __init__(self, weights: Mapping[str, npt.NDArray[Any]], rounding: Rounding) -> None:
+        self.weights, self.rounding = weights, rounding
 
     def edit(self, block: Any) -> None:
         for op in list(block.operations):
             if op.op_type == "const" and op.outputs[0].name in self.weights:
-                new = _dense_of(*quantized_weight(self.weights[op.outputs[0].name]), before=op)
+                new = _dense_of(*quantized_weight(self.weights[op.outputs[0].name], self.rounding), before=op)
                 block.replace_uses_of_var_after_op(
                     anchor_op=op, old_var=op.outputs[0], new_var=new, no_check_var_types=True
                 )

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgedet.quantization.rounding import nearest_keeping_sums
+
 _MOST_ROUNDS = 300
 
 
@@ -34,6 +36,18 @@ def best_palette(weight: npt.NDArray[Any], bits: int) -> tuple[npt.NDArray[Any],
     centres = _lloyd(exact, counts, _start(exact, counts, len(table)))
     table[:] = centres
     return table, _nearest(values, table.astype(np.float64))[index].astype(np.uint8)
+
+
+def palette_keeping_sums(weight: npt.NDArray[Any], bits: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    """The table of `best_palette`, and indices with which the errors of each output channel cancel.
+
+    Args:
+        weight: (C, ...) of C output channels.
+    """
+    table, indices = best_palette(weight, bits)
+    if (np.diff(table.astype(np.float64)) <= 0).any():  # all weights stand in the table, or two entries are one half
+        return table, indices
+    return table, nearest_keeping_sums(weight, table).reshape(-1).astype(np.uint8)
 
 
 def _start(values: npt.NDArray[Any], counts: npt.NDArray[Any], entries: int) -> npt.NDArray[np.float64]:

@@ -23,6 +23,7 @@ from edgedet.export.onnx_integer_writer import IntegerWriter
 from edgedet.export.onnx_qdq import QdqWriter, Scale, integer_weights
 from edgedet.export.onnx_ranges import Range, measure_ranges
 from edgedet.quantization import BEFORE_ACTIVATION
+from edgedet.quantization.rounding import round_keeping_sums
 
 _BOUNDED = {"Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0)}
 _BEHIND_FLOATS = ("Relu", "Clip", "LeakyRelu", "HardSwish", "MaxPool")
@@ -78,7 +79,9 @@ def store_weights_as_int8(
         if id(node) in named and not set(named[id(node)]) & set(float_layers):
             weights = node.input[1]
             if weights not in real:
-                real[weights] = writer.folded_weights(weights, integer_weights(graph.constants[weights]))
+                real[weights] = writer.folded_weights(
+                    weights, integer_weights(graph.constants[weights], rounding=round_keeping_sums)
+                )
             node.input[1] = real[weights]
         writer.nodes.append(node)
     graph.nodes = writer.nodes

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper
 
 from edgedet.export.onnx_graph import OnnxGraph
+from edgedet.quantization.rounding import Rounding, round_to_nearest
 
 FloatArray = npt.NDArray[np.float32]
 _LEAST_SCALE = 1e-10  # of a tensor that is zero everywhere
@@ -50,7 +51,9 @@ def scales_for_bias(bias: FloatArray, input_scale: float) -> FloatArray:
     return np.asarray(np.abs(bias) / (np.float32(input_scale) * np.float32(_BIAS_LIMIT)), np.float32)
 
 
-def integer_weights(weights: FloatArray, least_scales: FloatArray | float = 0.0) -> IntegerWeights:
+def integer_weights(
+    weights: FloatArray, least_scales: FloatArray | float = 0.0, rounding: Rounding = round_to_nearest
+) -> IntegerWeights:
     """Round weights, symmetric, each output channel to its own scale.
 
     Args:
@@ -59,8 +62,7 @@ def integer_weights(weights: FloatArray, least_scales: FloatArray | float = 0.0)
     """
     rows = weights.reshape(len(weights), -1)
     scales = np.maximum(np.maximum(np.abs(rows).max(1) / 127, _LEAST_SCALE), least_scales).astype(np.float32)
-    rounded = np.clip(np.rint(rows / scales[:, None]), -127, 127).astype(np.int8)
-    return IntegerWeights(rounded.reshape(weights.shape), scales)
+    return IntegerWeights(rounding(rows / scales[:, None]).reshape(weights.shape), scales)
 
 
 class QdqWriter:

@@ -17,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_integer_plan import WEIGHTED, Plan
 from edgedet.export.tflite_scales import Integers, constant_integers, weight_scales
+from edgedet.quantization.rounding import round_keeping_sums, round_to_nearest
 
 # The lowest version of each operator that has 8-bit and 16-bit integers (op_version.cc of TensorFlow Lite).
 _VERSIONS: dict[str, tuple[int, int]] = {
@@ -127,7 +128,8 @@ class _Writer:
             scales = np.maximum(scales, np.abs(bias) / (source_scale * _LARGEST_BIAS))
         scales = scales.astype(np.float32)
         along = scales.reshape([-1 if place == axis else 1 for place in range(value.ndim)])
-        rounded = np.clip(np.rint(value / along), -127, 127).astype(np.int8)
+        steps = value / along
+        rounded = round_to_nearest(steps) if target.bits == 8 else round_keeping_sums(steps, axis)
         inputs.append(self._constant(weights, (scales.tobytes(),), rounded, scales, 0, axis))
         if bias is not None:
             wide = scales.astype(np.float64) * source_scale

@@ -12,6 +12,7 @@ from edgedet.export.tflite_graph import Graph
 from edgedet.export.tflite_int8 import set_scales
 from edgedet.export.tflite_integer_plan import WEIGHTED
 from edgedet.export.tflite_scales import weight_scales
+from edgedet.quantization.rounding import round_keeping_sums
 
 _PER_CHANNEL_DEQUANTIZE = 5  # op_version.cc: the first version with a scale for each channel
 # A layer with float values and 8-bit weights of one scale a channel rounds its input, row by row, while it runs.
@@ -55,7 +56,7 @@ def _add_int8(graph: Graph, weights: int, axis: int) -> int:
     value: Any = graph.constant(weights)
     scales = weight_scales(value, axis)
     along = scales.reshape([-1 if place == axis else 1 for place in range(value.ndim)])
-    rounded = np.clip(np.rint(value / along), -127, 127).astype(np.int8)
+    rounded = round_keeping_sums(value / along, axis)
     stored = graph.add_constant(f"{graph.name(weights)}_int8", rounded, "int8")
     set_scales(graph, stored, scales, 0, axis)
     return stored

@@ -114,7 +114,7 @@ def _integer(
 def _integer_weights(
     model: onnx.ModelProto, deployable: Deployable, options: ExportOptions, calibration: CalibrationSet | None
 ) -> None:
-    store_weights_as_int8(model, deployable, options.float_layers, TAPS[:2])
+    store_weights_as_int8(model, deployable, float_layers(layers_of(deployable), options), TAPS[:2])
 
 
 _INTEGER = {"int8": _integer, "int8-weights": _integer_weights}

@@ -25,7 +25,7 @@ from tests.benchmarks.test_harness import app
 
 
 @pytest.fixture(scope="module")
-def exported(model_pt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(lowered: None, model_pt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with model.onnx, its JSON, and a stray text."""
     folder = tmp_path_factory.mktemp("files")
     export_model(model_pt, ["onnx"], folder)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgedet.export.coreml_palette import best_palette
+from edgedet.export.coreml_palette import best_palette, palette_keeping_sums
 
 
 def _error(weight: npt.NDArray[np.float16], bits: int) -> float:
@@ -53,3 +53,24 @@ def test_twice_the_same() -> None:
     weight = np.random.default_rng(1).standard_normal(5_000).astype(np.float16)
     first, second = best_palette(weight, 6), best_palette(weight.copy(), 6)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_sums_of_output_channels_are_kept_in_the_same_table() -> None:
+    weight = np.random.default_rng(0).normal(size=(16, 90)).astype(np.float16)
+    table, nearest = best_palette(weight, 4)
+    same, balanced = palette_keeping_sums(weight, 4)
+    assert (same == table).all()
+
+    def worst_sum(indices: npt.NDArray[np.uint8]) -> float:
+        errors = table[indices].astype(np.float64).reshape(weight.shape) - weight
+        return float(np.abs(errors.sum(axis=1)).max())
+
+    assert worst_sum(balanced) < 0.2 * worst_sum(nearest)
+    assert balanced.dtype == np.uint8
+    assert np.abs(balanced.astype(int) - nearest).max() == 1
+
+
+def test_few_values_are_kept_exactly_with_their_sums() -> None:
+    weight = np.array([[3.0, -1.0], [3.0, 0.0]], np.float16)
+    table, indices = palette_keeping_sums(weight, 4)
+    assert table[indices].reshape(2, 2).tolist() == weight.tolist()

@@ -51,12 +51,13 @@ def test_depthwise_layers_know_it() -> None:
         ("yolov3_tiny", ("body.layers.0.0",)),
     ],
 )
-def test_int8_keeps_the_stem_in_float(name: str, stem: tuple[str, ...]) -> None:
+def test_8_bits_keep_the_stem_in_float(name: str, stem: tuple[str, ...]) -> None:
     layers = layers_of(Deployable(small_model(SPECS[name]), SPECS[name]))
     last = layers[-1].name
     assert float_layers(layers, ExportOptions("int8")) == stem
     assert float_layers(layers, ExportOptions("int8", float_layers=(last,))) == (*stem, last)
-    assert float_layers(layers, ExportOptions("int8-weights", float_layers=(last,))) == (last,)
+    assert float_layers(layers, ExportOptions("int8-weights", float_layers=(last,))) == (*stem, last)
+    assert float_layers(layers, ExportOptions("palette6", float_layers=(last,))) == (last,)
 
 
 def _layers(*names: str) -> list[Layer]:

@@ -13,7 +13,7 @@ from edgedet.export.options import ExportOptions
 
 
 @pytest.fixture(scope="session")
-def made_once(model_pt: Path, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(lowered: None, model_pt: Path, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a store that holds the fp32 and the fp16 ONNX file, and no measurement."""
     pytest.importorskip("onnxruntime")
     root = tmp_path_factory.mktemp("store")
