@@ -1,4 +1,4 @@
-"""The beginning of a network, which int8 files keep in float."""
+"""The beginning of a network, which files with 8-bit weights keep in float."""
 
 from __future__ import annotations
 
