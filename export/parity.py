@@ -172,7 +172,7 @@ class _Comparison:
             Check("missed", out.missed, 0),
             Check("extra", out.extra, 0),
             Check("label flips", out.label_flips, 0),
-            Check("share of borderline detections", out.borderline / seen, self.limits.borderline_limit(seen)),
+            Check("share of borderline detections", out.borderline / seen, self.limits.borderline_share),
             Check("box_px max", errors["box_px"].max, self.limits.box_px),
             Check("score max", errors["score"].max, self.limits.score),
         )

@@ -7,12 +7,9 @@ the worst that networks of every kind showed; a wrong order, sign or scale errs 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from edgedet.errors import ExportError
-
-_SURE_DEVIATIONS = 2.326  # 99 % of a normal distribution lie below
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,7 @@ class Tolerance:
         box_px: maximum error of a box corner, in pixels, for a box of up to 64 px; larger boxes may err in proportion.
         score: maximum error of a score.
         iou: suppression is in doubt where IoU is nearer to iou_max than this.
-        borderline_share: at most this share of detections may differ because of a tie within the limits above; of few
-            detections more may by chance, see `borderline_limit`.
+        borderline_share: at most this share of detections may differ because of a tie within the limits above.
         coco_ap: maximum change of COCO AP, up or down.
     """
 
@@ -36,14 +32,6 @@ class Tolerance:
     iou: float
     borderline_share: float
     coco_ap: float
-
-    def borderline_limit(self, detections: int) -> float:
-        """The share of so many detections above which more than `borderline_share` of all are ties, 99 % sure.
-
-        One-sided, by the normal approximation of the binomial distribution.
-        """
-        share = self.borderline_share
-        return share + _SURE_DEVIATIONS * math.sqrt(share * (1 - share) / detections)
 
 
 _FP32 = Tolerance(head_p99=1e-4, head_max=1e-3, box_px=0.02, score=2e-4, iou=1e-3, borderline_share=0.02, coco_ap=0.002)

@@ -40,8 +40,9 @@ def compare(file: BrowserFile, answers: Sequence[UnitDetections]) -> str:
     seen = outcome.reference + outcome.extra
     counts = f"{outcome.missed} missed, {outcome.extra} extra, {outcome.label_flips} of another class"
     errors = f"boxes within {box_px:.4f} px, scores within {score:.6f}"
-    too_many_ties = seen and outcome.borderline / seen > limits.borderline_limit(seen)
-    wrong = outcome.missed or outcome.extra or outcome.label_flips or too_many_ties
+    wrong = (
+        outcome.missed or outcome.extra or outcome.label_flips or outcome.borderline > limits.borderline_share * seen
+    )
     if wrong or box_px > limits.box_px or score > limits.score:
         differences = f"{counts}, {outcome.borderline} ties, {errors}"
         raise EdgedetError(
