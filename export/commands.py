@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _STYLES = {"passed": "green", "failed": "bold red", "error": "bold red", "not run": "yellow"}
 _PARITY_IMAGES = 20
+_UNSURE = (
+    "Compared on generated pictures, of which a network that learned from photographs is sure of little; --data DATA "
+    "compares on photographs."
+)
 _INTEGER_FILES = "Integer files"
 
 
@@ -141,10 +145,10 @@ def export_command(
         images=images,
         calibration=_reader(calibration, calibration_images, calibration_split, seed),
     )
-    _tell(artifacts, json, writer)
+    _tell(artifacts, json, writer, on_photographs=bool(data or calibration))
 
 
-def _tell(artifacts: Sequence[Artifact], json: Path | None, writer: SnippetWriter | None) -> None:
+def _tell(artifacts: Sequence[Artifact], json: Path | None, writer: SnippetWriter | None, on_photographs: bool) -> None:
     """Print what was exported, write it as JSON and then as code for the app; exit with 1 when a comparison failed."""
     from rich.console import Console
 
@@ -158,6 +162,8 @@ def _tell(artifacts: Sequence[Artifact], json: Path | None, writer: SnippetWrite
     for folder in writer.write(artifacts) if writer else []:
         console.print(f"code for the app: {folder / 'README.md'}", markup=False, highlight=False, soft_wrap=True)
     if any(artifact.parity.status == "failed" for artifact in artifacts):
+        if not on_photographs:
+            console.print(_UNSURE, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
 
 

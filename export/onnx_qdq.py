@@ -59,6 +59,7 @@ def integer_weights(
     Args:
         weights: (C, ...).
         least_scales: (C,); channels of next to no weight get larger scales than they need.
+        rounding: of weights in steps of their scales; to the nearest is what training for int8 does.
     """
     rows = weights.reshape(len(weights), -1)
     scales = np.maximum(np.maximum(np.abs(rows).max(1) / 127, _LEAST_SCALE), least_scales).astype(np.float32)

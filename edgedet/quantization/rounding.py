@@ -22,7 +22,11 @@ def round_to_nearest(steps: Floats) -> npt.NDArray[np.int8]:
 
 
 def round_keeping_sums(steps: Floats, axis: int = 0) -> npt.NDArray[np.int8]:
-    """The same as `nearest_keeping_sums`; the output channels lie along `axis`."""
+    """Weights in steps of their scales to integers of -127..127, by `nearest_keeping_sums`.
+
+    Args:
+        steps: of any shape; the output channels lie along `axis`.
+    """
     indices = nearest_keeping_sums(np.moveaxis(np.asarray(steps), axis, 0), _INTEGERS)
     return np.ascontiguousarray(np.moveaxis(_INTEGERS[indices].astype(np.int8), 0, axis))
 
@@ -33,7 +37,7 @@ def nearest_keeping_sums(weights: Floats, levels: npt.NDArray[Any]) -> npt.NDArr
     What a layer reads is mostly positive (a ReLU lies before it), so the sum of a channel's errors moves all its
     outputs one way, and their sign counts more than their size. Where a channel's nearest levels sum up to too much or
     too little, the weights for which it costs least go to the level on the other side, until the sum is as right as it
-    gets: the channel's step of SQuant (Guo et al. 2022, arXiv 2202.07471, section 3), which needs no photographs. Where
+    gets: the output channels' part of SQuant (Guo et al. 2022, arXiv 2202.07471), which needs no photographs. Where
     activations are rounded to 8 bits as well, their errors hide the gain.
 
     Args:

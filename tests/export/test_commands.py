@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgedet.cli import main
 from edgedet.data.synth import write_synthetic
+from edgedet.export.tolerances import TOLERANCES
 from edgedet.model_file import save_model
 from tests.small_models import SPECS, small_model
 
@@ -97,6 +99,23 @@ def test_verify_passes_and_writes_json(
     accuracy = artifact["parity"]["depths"][-1]
     assert abs(accuracy["values"]["coco_ap_change"]) <= 0.002
     assert accuracy["status"] == "passed"
+
+
+@pytest.mark.parametrize("on_photographs", [False, True])
+def test_a_comparison_that_failed_on_generated_pictures_says_so(
+    on_photographs: bool,
+    model: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(TOLERANCES, ("onnx", "fp32"), replace(TOLERANCES["onnx", "fp32"], head_max=0.0))
+    arguments = ["export", str(model), "--format", "onnx", "--out", str(tmp_path)]
+    assert main([*arguments, *(["--data", str(data)] if on_photographs else [])]) == 1
+    shown = _one_line(capsys.readouterr().out)
+    assert "the limit is 0" in shown
+    assert ("--data DATA compares on photographs" in shown) != on_photographs
 
 
 def test_verify_names_files_of_other_weights_and_goes_on(
